@@ -1,15 +1,18 @@
 //! Exit codes, the same for all commands. docs/orders.md has the table. A command that a signal ended exits with 128 plus the
 //! signal's number, as shells do.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use swsync_core::name::DeviceId;
 use swsync_core::order::OrderError;
 use swsync_rig::ControlError;
 use swsync_rig::key_file::KeyFileError;
 use swsync_rig::settings::SettingsError;
 
 use crate::handover::HandoverError;
+use crate::table::clean;
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
 /// command itself failed.
@@ -45,6 +48,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     } else if error.is::<NoOrder>() {
         NO_ORDER
     } else if error.is::<OrderError>()
+        || error.is::<UnknownTarget>()
         || error.is::<SettingsError>()
         || error.is::<KeyFileError>()
         || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
@@ -65,6 +69,48 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NoOrder(pub String);
+
+/// A device that was named does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{device}: {why}{remedy}")]
+pub struct DeviceAway {
+    device: DeviceId,
+    why: String,
+    remedy: String,
+}
+
+impl DeviceAway {
+    /// `why`: what the device says, or why it says nothing. `known`: the devices of the rig.
+    #[must_use]
+    pub fn new<'a>(device: &DeviceId, why: &str, known: impl IntoIterator<Item = &'a DeviceId>) -> Self {
+        let known: BTreeSet<_> = known.into_iter().collect();
+        let remedy = if known.contains(device) {
+            String::new()
+        } else {
+            let known: Vec<_> = known.into_iter().map(DeviceId::as_str).collect();
+            format!(
+                "; it must be running and in the rig, which has {}: start its pipeline, or see whether the name is right",
+                known.join(", ")
+            )
+        };
+        Self { device: device.clone(), why: clean(why), remedy }
+    }
+}
+
+/// A name after `--to` is that of no device and no group.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{names} is no device and no group of the rig; devices: {devices}; groups: {groups} (`swsync name` gives a device its group; \
+     a device that is away must join first)"
+)]
+pub struct UnknownTarget {
+    /// The names that nobody has.
+    pub names: String,
+    /// The devices of the rig.
+    pub devices: String,
+    /// The groups of these devices.
+    pub groups: String,
+}
 
 /// No device knows rig time.
 #[derive(Debug, thiserror::Error)]

@@ -18,6 +18,7 @@ pub mod forget;
 pub mod handover;
 pub mod key;
 pub mod log;
+pub mod name;
 mod orders;
 pub mod output;
 pub mod own_settings;

@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status};
+use swsync_cli::{
+    certify, collect, config, exit, forget, handover, key, log, name, panel, record, shoot, status,
+};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -28,6 +30,7 @@ enum Command {
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
     Forget(forget::ForgetArgs),
+    Name(name::NameArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
         Command::Forget(args) => forget::run(args),
+        Command::Name(args) => name::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),

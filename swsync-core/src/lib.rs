@@ -34,6 +34,7 @@ pub mod ntp;
 pub mod order;
 pub mod panel;
 pub mod path_offset;
+pub mod place;
 pub mod profile;
 pub mod ring;
 pub mod servo;

@@ -1,6 +1,7 @@
 //! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
 
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
+use swsync_core::place::{PlaceChange, PlaceReply};
 use swsync_core::status::Status;
 
 use crate::ControlError;
@@ -22,6 +23,12 @@ pub trait DeviceHandler: Send + Sync {
     /// The status of the device.
     fn status(&self) -> Status;
 
+    /// Changes the group or the place of the device, and replies once the change is on its disk.
+    fn handle_name(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        let _ = change;
+        reply.refuse("this device has no disk to keep a group and a place on");
+    }
+
     /// Handles that another device has the same id and was in the rig first, which was not known when this one joined. This
     /// one has left the rig, since two devices with one id would answer for each other. Tell the user.
     fn handle_duplicate(&self, error: &ControlError) {
@@ -29,18 +36,18 @@ pub trait DeviceHandler: Send + Sync {
     }
 }
 
-/// The reply to an order.
+/// The reply to an order, or to another request, whose answer is an `M`.
 ///
 /// If it is dropped without an answer, it tells the sender that the device was stopped first, so that nobody waits for it.
-pub struct Reply(Option<ReplyTo>);
+pub struct Reply<M = Answer>(Option<ReplyTo<M>>);
 
 /// Sends the answer, or why there is none.
-type ReplyTo = Box<dyn FnOnce(Result<&Answer, &str>) + Send>;
+type ReplyTo<M> = Box<dyn FnOnce(Result<&M, &str>) + Send>;
 
-impl Reply {
+impl<M> Reply<M> {
     /// A reply that hands the answer, or why there is none, to `send`: for orders that do not come through Zenoh.
     #[must_use]
-    pub fn new(send: impl FnOnce(Result<&Answer, &str>) + Send + 'static) -> Self {
+    pub fn new(send: impl FnOnce(Result<&M, &str>) + Send + 'static) -> Self {
         Self(Some(Box::new(send)))
     }
 
@@ -64,14 +71,14 @@ impl Reply {
     }
 
     /// Sends the answer.
-    pub fn send(mut self, answer: &Answer) {
+    pub fn send(mut self, answer: &M) {
         if let Some(send) = self.0.take() {
             send(Ok(answer));
         }
     }
 }
 
-impl Drop for Reply {
+impl<M> Drop for Reply<M> {
     fn drop(&mut self) {
         if let Some(send) = self.0.take() {
             send(Err("the device was stopped first"));
@@ -79,7 +86,7 @@ impl Drop for Reply {
     }
 }
 
-impl std::fmt::Debug for Reply {
+impl<M> std::fmt::Debug for Reply<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reply").finish_non_exhaustive()
     }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, Order, OrderCommand, OrderRoster, Targets};
+use swsync_core::place::{PlaceChange, PlaceReply};
 
 use crate::Session;
 use crate::hub::keeper::Note;
@@ -86,6 +87,22 @@ impl Session {
     ) -> Vec<DeviceReply<Acknowledgement>> {
         self.keep(targets, &Note::Command(command.clone()));
         self.poll(QueryKind::Command, Some(&encode(command)), targets, timeout)
+    }
+
+    /// Gives `device` another group or place. It replies once that is on its disk.
+    ///
+    /// # Errors
+    /// Why the device did not do it, for a person: it does not answer, or has no disk that it can be written to.
+    pub fn name_device(
+        &self,
+        device: &DeviceId,
+        change: &PlaceChange,
+        timeout: Duration,
+    ) -> Result<PlaceReply, String> {
+        let targets = Targets::Devices(BTreeSet::from([device.clone()]));
+        let replies = self.poll(QueryKind::Name, Some(&encode(change)), &targets, timeout);
+        let reply = replies.into_iter().find(|reply| reply.device == *device);
+        reply.map_or_else(|| Err("did not answer".to_owned()), |reply| reply.reply)
     }
 
     /// The orders that any device has open, each with its earliest stop.

@@ -5,10 +5,12 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use swsync_core::message::{decode_request, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
+use swsync_core::place::PlaceChange;
 use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
@@ -94,6 +96,12 @@ impl Answers {
                 let status = Status { refused: self.claims.refused(), ..self.handler.status() };
                 respond(&query, key, encode(&status));
             }
+            QueryKind::Name => {
+                if let Some(change) = parse::<PlaceChange>(&query, &self.warnings) {
+                    swsync_core::log::info!(?change, "the device gets another group or place");
+                    self.handler.handle_name(change, later(query, key));
+                }
+            }
             QueryKind::Claim => {
                 if let Some(claim) = parse::<IdClaim>(&query, &self.warnings) {
                     respond(&query, key, encode(&self.claims.judge(&claim)));
@@ -126,14 +134,16 @@ fn parse<M: DeserializeOwned>(query: &Query, warnings: &WarningLimit) -> Option<
 fn take_order(query: Query, key: &str, handler: &dyn DeviceHandler, warnings: &WarningLimit) {
     let Some(order) = parse::<Order>(&query, warnings) else { return };
     swsync_core::log::debug!(?order, "an order");
+    handler.handle_order(order, later(query, key));
+}
+
+/// Replies to `query` once the handler has an answer.
+fn later<M: Serialize>(query: Query, key: &str) -> Reply<M> {
     let key = key.to_owned();
-    handler.handle_order(
-        order,
-        Reply::new(move |answer| match answer {
-            Ok(answer) => respond(&query, &key, encode(answer)),
-            Err(why) => refuse(&query, why.to_owned()),
-        }),
-    );
+    Reply::new(move |answer| match answer {
+        Ok(answer) => respond(&query, &key, encode(answer)),
+        Err(why) => refuse(&query, why.to_owned()),
+    })
 }
 
 /// Handles an order whose reply says at once whether it is accepted. Its answer is queried later.

@@ -17,6 +17,7 @@ use swsync_core::order::{
     Acknowledgement, Answer, FrameOutcome, FrameRun, Journal, Order, OrderAction, OrderCommand, OrderKind,
     OrderQueue, OrderRefused, OrderRoster, SaveTicket,
 };
+use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::ring::RingLimits;
 use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -44,7 +45,11 @@ pub trait OutputStorage: Send + Sync {
     /// What is on the disk of an order that the queue does not know.
     fn saved_take(&self, order: &Order) -> SavedTake;
     /// What is wrong just now, found without asking the disk.
-    fn problem(&self) -> Option<String>;
+    fn problems(&self) -> Vec<String>;
+    /// The group and the place of the device.
+    fn place(&self) -> DevicePlace;
+    /// Changes them, and replies once that is on the disk. Does not block.
+    fn change_place(&self, change: PlaceChange, reply: Reply<PlaceReply>);
 }
 
 /// What is on the disk under the id of an order.
@@ -475,7 +480,7 @@ impl DeviceHandler for OrderService {
         let ring = state.queue.ring();
         let (saved, missed) = state.queue.totals();
         let (queued_bytes, queue_limit_bytes) = state.queue.backlog();
-        let problem = self.storage.as_ref().and_then(|storage| storage.problem());
+        let problems = self.storage.as_ref().map(|storage| storage.problems()).unwrap_or_default();
         Status {
             device: self.device.clone(),
             software: env!("CARGO_PKG_VERSION").into(),
@@ -498,9 +503,19 @@ impl DeviceHandler for OrderService {
             open: state.queue.progress(),
             saved,
             missed,
-            problems: state.problem.iter().cloned().chain(problem).collect(),
+            problems: state.problem.iter().cloned().chain(problems).collect(),
             refused: Vec::new(),
             timescale_change: state.timescales.change(self.uptime()),
+            place: self.storage.as_ref().map(|storage| storage.place()).unwrap_or_default(),
+        }
+    }
+
+    fn handle_name(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        match &self.storage {
+            Some(storage) => storage.change_place(change, reply),
+            None => reply.refuse(
+                "it has no disk of its own to keep a group and a place on (swsyncgate): only devices with swsyncsink do",
+            ),
         }
     }
 

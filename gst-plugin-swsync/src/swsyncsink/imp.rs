@@ -12,6 +12,7 @@ use swsync_rig::share::Share;
 use swsync_rig::{Membership, Session};
 
 use super::disk_wait::{DiskHangs, STALL_TIMEOUT, leave_rig};
+use super::kept_place::KeptPlace;
 use super::muxer::{self, Container};
 use super::open_take::TakeSource;
 use super::properties::storage_properties;
@@ -239,7 +240,8 @@ impl BaseSinkImpl for SwsyncSink {
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let element = ElementHooks::new(&*self.obj(), *CAT);
-        let storage = SinkStorage { store: store.clone(), activity: activity.clone() };
+        let place = KeptPlace::new(&store);
+        let storage = SinkStorage { store: store.clone(), activity: activity.clone(), place: place.clone() };
         let (service, jobs) = OrderService::new(
             device.clone(),
             settings.orders.ring_limits(),
@@ -247,7 +249,7 @@ impl BaseSinkImpl for SwsyncSink {
             element.clone(),
             Some(Box::new(storage)),
         );
-        let source = TakeSource { element, camera: self.camera.clone() };
+        let source = TakeSource { element, camera: self.camera.clone(), place };
         let worker = Worker::new(service.clone(), jobs);
         let writer = Box::new(WriterThread::start(store, settings.options, source, worker, activity)?);
         let joined = session.join(device.clone(), service.clone()).and_then(|membership| {

@@ -10,9 +10,12 @@ use swsync_core::manifest::{PipelineSettings, SCHEMA, Take};
 use swsync_core::order::{
     Fill, FrameOutcome, FrameRun, MAX_DETAILED, NamedFrames, Order, OrderKind, RecordedFrames,
 };
+use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::time::{Span, Timestamp};
 use swsync_files::{DiskActivity, TakeFolder, TakeStore};
+use swsync_rig::Reply;
 
+use super::kept_place::KeptPlace;
 use crate::order_service::{OutputStorage, SavedTake};
 
 /// A disk that has not answered for so long is reported to hang.
@@ -22,6 +25,7 @@ const SLOW: Duration = Duration::from_secs(5);
 pub struct SinkStorage {
     pub store: TakeStore,
     pub activity: Arc<DiskActivity>,
+    pub place: KeptPlace,
 }
 
 impl OutputStorage for SinkStorage {
@@ -29,9 +33,20 @@ impl OutputStorage for SinkStorage {
         saved_take(&self.store, order)
     }
 
-    fn problem(&self) -> Option<String> {
-        let (what, how_long) = self.activity.longest().filter(|(_, how_long)| *how_long >= SLOW)?;
-        Some(format!("the disk has not answered for {} s: {what}", how_long.as_secs()))
+    fn problems(&self) -> Vec<String> {
+        let slow = self.activity.longest().filter(|(_, how_long)| *how_long >= SLOW);
+        let slow = slow.map(|(what, how_long)| {
+            format!("the disk has not answered for {} s: {what}", how_long.as_secs())
+        });
+        slow.into_iter().chain(self.place.problem()).collect()
+    }
+
+    fn place(&self) -> DevicePlace {
+        self.place.place()
+    }
+
+    fn change_place(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        self.place.change(change, reply);
     }
 }
 
@@ -103,6 +118,7 @@ pub fn blank_take(store: &TakeStore, order: &Order, named: Option<&NamedFrames>)
         ordered: serde_json::to_value(order)
             .expect("an order is a plain struct with string keys, which JSON can hold"),
         device: store.device.clone(),
+        place: DevicePlace::default(),
         host: swsync_rig::host_name(),
         software: software.into(),
         camera: None,

@@ -106,6 +106,7 @@ fn open_writer(
 ) -> Result<Writer, gst::ErrorMessage> {
     let (kept, root) = (store.clone(), store.location.root());
     store.location.check().map_err(|e| location_error(&e))?;
+    source.place.read();
     let (writer, journal) = Writer::open(store, options, source).map_err(|error| {
         gst::error_msg!(
             gst::ResourceError::OpenReadWrite,

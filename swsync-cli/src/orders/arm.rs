@@ -10,6 +10,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_rig::{Session, StatusReport};
 
 use super::snapshot::RigSnapshot;
+use super::targets::TargetArgs;
 use crate::duration;
 use crate::output;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
@@ -32,8 +33,8 @@ pub struct ArmArgs {
 
 /// The result of arming.
 pub enum Armed {
-    /// The order can be given; with the snapshot of the rig that shows it.
-    Go(Box<RigSnapshot>),
+    /// The order can be given to these devices; with the snapshot of the rig that shows it.
+    Go(Box<RigSnapshot>, Targets),
     /// Not enough devices are ready. Which are not, and why, has been printed.
     NotReady,
 }
@@ -44,30 +45,37 @@ impl ArmArgs {
         self.arm
     }
 
-    /// Waits until enough devices are ready for the order that `order` makes from a snapshot of the rig; prints which are
-    /// not and why if they do not get ready in time.
+    /// Waits until enough of the devices after `--to` are ready for the order that `order` makes from a snapshot of the rig and
+    /// from the devices meant; prints which are not and why if they do not get ready in time.
     ///
     /// # Errors
-    /// The order is invalid; or, without `--arm`, no device knows rig time.
+    /// The order is invalid; or, without `--arm`, no device knows rig time, or a name is that of no device and no group.
     pub fn arm(
         &self,
         session: &Session,
-        targets: &Targets,
-        order: impl Fn(&RigSnapshot) -> anyhow::Result<Order>,
+        to: &TargetArgs,
+        order: impl Fn(&RigSnapshot, &Targets) -> anyhow::Result<Order>,
         json: bool,
     ) -> anyhow::Result<Armed> {
         let Some(patience) = self.arm else {
-            return Ok(Armed::Go(Box::new(RigSnapshot::take(session).require_time()?)));
+            let snapshot = RigSnapshot::take(session).require_time()?;
+            let targets = to.resolve(&snapshot)?;
+            return Ok(Armed::Go(Box::new(snapshot), targets));
         };
         let deadline = Instant::now() + patience;
         loop {
             let snapshot = RigSnapshot::take(session);
-            let order =
-                snapshot.time().map(|now| Ok::<_, anyhow::Error>((order(&snapshot)?, now))).transpose()?;
-            let all = readiness(&snapshot, targets, order.as_ref());
+            // Devices may still join: what is not known yet counts as one that is not ready.
+            let (targets, _) = to.resolve_early(&snapshot);
+            let order = snapshot
+                .time()
+                .map(|now| Ok::<_, anyhow::Error>((order(&snapshot, &targets)?, now)))
+                .transpose()?;
+            let all = readiness(&snapshot, &targets, order.as_ref());
             let ready = all.iter().filter(|ready| ready.is_ready()).count();
             if order.is_some() && self.need.is_met(ready, all.len()) {
-                return Ok(Armed::Go(Box::new(snapshot)));
+                to.warn_of_doubts(&snapshot);
+                return Ok(Armed::Go(Box::new(snapshot), targets));
             }
             if Instant::now() >= deadline {
                 print(&snapshot, &all, ready, json);
@@ -99,7 +107,9 @@ fn readiness(
     all.extend(missed.map(|(device, why)| Readiness::unknown(device.clone(), why.clone())));
     if let Targets::Devices(devices) = targets {
         let absent = devices.iter().filter(|device| !snapshot.devices().any(|known| known == *device));
-        all.extend(absent.map(|device| Readiness::unknown(device.clone(), "it is not in the rig")));
+        all.extend(absent.map(|device| {
+            Readiness::unknown(device.clone(), "it is not in the rig, nor is there a group of this name")
+        }));
     }
     all.sort_by(|a, b| a.device.cmp(&b.device));
     all

@@ -8,8 +8,10 @@ pub mod leaders;
 mod progress;
 pub mod report;
 mod snapshot;
+mod targets;
 
 pub use arm::{ArmArgs, Armed};
 pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, collect_answers, command, conclude};
-pub use snapshot::{RigSnapshot, STOP_LEAD, TargetArgs, default_id, relative, timeout};
+pub use snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, default_id, relative, timeout};
+pub use targets::TargetArgs;

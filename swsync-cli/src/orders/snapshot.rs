@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::{GRACE, Order, Targets};
@@ -24,23 +23,6 @@ pub const SLOWEST_PERIOD: Span = Span::from_millis(100);
 const WRITING: Duration = Duration::from_secs(10);
 /// A stop is so far in the future that every device gets it before that frame, on WiFi too.
 pub const STOP_LEAD: Span = Span::from_millis(500);
-
-/// The devices that an order is for.
-#[derive(Debug, Clone, Args)]
-pub struct TargetArgs {
-    /// Only these devices, separated by commas; without it all, also those that join later.
-    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
-    to: Vec<DeviceId>,
-}
-
-impl TargetArgs {
-    pub fn targets(&self) -> Targets {
-        match &self.to[..] {
-            [] => Targets::All,
-            devices => Targets::Devices(devices.iter().cloned().collect()),
-        }
-    }
-}
 
 /// The rig when an order is given: its devices, their statuses, and rig time.
 pub struct RigSnapshot {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{DEFAULT_SEGMENT, Fill, Order, OrderKind};
+use swsync_core::order::{DEFAULT_SEGMENT, Fill, Order, OrderKind, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 pub use stop::{CancelArgs, StopArgs, cancel, stop};
@@ -134,13 +134,13 @@ Exit codes:
 /// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit_for(args.arm.patience())?;
-    let targets = args.targets.targets();
-    let snapshot = match args.arm.arm(&session, &targets, |snapshot| args.order(snapshot), args.json)? {
-        Armed::Go(snapshot) => snapshot,
+    let order = |snapshot: &RigSnapshot, targets: &Targets| args.order(snapshot, targets);
+    let (snapshot, targets) = match args.arm.arm(&session, &args.targets, order, args.json)? {
+        Armed::Go(snapshot, targets) => (snapshot, targets),
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
     snapshot.warn_of_unready(&targets);
-    let order = args.order(&snapshot)?;
+    let order = args.order(&snapshot, &targets)?;
     let what = describe(&order, snapshot.now(), args.detach);
     let again = format!("swsync stop {}", order.id());
     let is_cut = args.segment.is_some_and(|segment| segment.0.is_some());
@@ -169,7 +169,7 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl RecordArgs {
-    fn order(&self, snapshot: &RigSnapshot) -> anyhow::Result<Order> {
+    fn order(&self, snapshot: &RigSnapshot, targets: &Targets) -> anyhow::Result<Order> {
         let now = snapshot.now();
         let (at, stop) = self.instants(now, |at| snapshot.snap_to_grid(at));
         let id = match &self.id {
@@ -180,7 +180,7 @@ impl RecordArgs {
             segment: self.segment.map_or(Some(DEFAULT_SEGMENT), |segment| segment.0),
             fill: self.fill,
         };
-        let order = Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?;
+        let order = Order::new(id, at, stop, kind)?.with_targets(targets.clone())?;
         Ok(order.on_timescale(snapshot.common.timescale()))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{MAX_BURST, Order, OrderKind};
+use swsync_core::order::{MAX_BURST, Order, OrderKind, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::duration;
@@ -79,7 +79,7 @@ Examples:
   swsync shoot --in 2s --count 30         a burst of 30 frames
   swsync shoot --every 10s --for 1h       a time lapse; Ctrl-C ends it on all devices at one instant
   swsync shoot --arm --need all           only if every device is ready, else say which is not and why
-  swsync shoot --to left,right            two of the devices
+  swsync shoot --to left,pi7              the devices of group left, and device pi7
   swsync shoot --connect tcp/pi0:7447     where the network passes no multicast
   swsync shoot --json | jq .complete      for scripts
 
@@ -113,13 +113,13 @@ impl When {
 /// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
     let session = args.rig.visit_for(args.arm.patience())?;
-    let targets = args.targets.targets();
-    let snapshot = match args.arm.arm(&session, &targets, |snapshot| args.order(snapshot), args.json)? {
-        Armed::Go(snapshot) => snapshot,
+    let order = |snapshot: &RigSnapshot, targets: &Targets| args.order(snapshot, targets);
+    let (snapshot, targets) = match args.arm.arm(&session, &args.targets, order, args.json)? {
+        Armed::Go(snapshot, targets) => (snapshot, targets),
         Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
     };
     snapshot.warn_of_unready(&targets);
-    let order = args.order(&snapshot)?;
+    let order = args.order(&snapshot, &targets)?;
     let now = snapshot.now();
     let again = args.again(&order);
     let what = describe(&order, now);
@@ -136,7 +136,7 @@ pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
 }
 
 impl ShootArgs {
-    fn order(&self, snapshot: &RigSnapshot) -> anyhow::Result<Order> {
+    fn order(&self, snapshot: &RigSnapshot, targets: &Targets) -> anyhow::Result<Order> {
         let at = self.when.instant(snapshot.now());
         let id = match &self.id {
             Some(id) => id.clone(),
@@ -149,7 +149,7 @@ impl ShootArgs {
                 OrderKind::Still { every: Some(every), count: Some(stills(every, length)) }
             }
         };
-        let order = Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?;
+        let order = Order::new(id, at, None, kind)?.with_targets(targets.clone())?;
         Ok(order.on_timescale(snapshot.common.timescale()))
     }
 

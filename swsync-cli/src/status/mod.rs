@@ -48,6 +48,7 @@ Examples:
   swsync status --json | jq '.devices[] | select(.ready | not)'
 
 Columns:
+  place      group and place (`swsync name`), by which devices are sorted; there if any device has one
   clock      leading, synced, foreign (another clock than swsync's): good; unsynced, acquiring,
              holdover (the leader is not heard): not
   offset s   rig time minus the device's own clock, in seconds

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
+use swsync_core::place::DevicePlace;
 use swsync_core::status::{FrameStatus, LeaderSplit, Status};
 use swsync_core::time::Span;
 use swsync_rig::Session;
@@ -71,14 +72,19 @@ impl RigStatus {
         let RigSnapshot { reports, missed, common, .. } = &self.snapshot;
         let table =
             table(self.snapshot.devices().map(|device| device.as_str().len()).max().unwrap_or_default());
+        let nowhere = DevicePlace::default();
         let mut rows: Vec<_> = reports
             .iter()
-            .map(|report| (&report.status.device, row(&report.status, common.rate())))
+            .map(|report| &report.status)
+            .map(|status| (&status.place, &status.device, row(status, common.rate())))
             .collect();
-        rows.extend(missed.keys().map(|device| (device, no_answer(device))));
-        rows.sort_by_key(|(device, _)| *device);
-        let mut lines = vec![table.headings()];
-        lines.extend(rows.iter().map(|(_, row)| table.row(row)));
+        rows.extend(missed.keys().map(|device| (&nowhere, device, no_answer(device))));
+        rows.sort_by(|(place, device, _), (other, another, _)| {
+            place.order(other).then_with(|| device.cmp(another))
+        });
+        let places = PlaceColumn::of(rows.iter().map(|(place, ..)| *place));
+        let mut lines = vec![places.before("place", &table.headings())];
+        lines.extend(rows.iter().map(|(place, _, row)| places.before(&place.to_string(), &table.row(row))));
         for report in reports {
             let (device, refused) = (&report.status.device, &report.status.refused);
             let problems = self.snapshot.objections(&report.status);
@@ -160,6 +166,20 @@ impl RigStatus {
             "notices": self.notices(),
             "open": self.is_open,
         })
+    }
+}
+
+/// The groups and places, left of the table: there only if some device has one.
+struct PlaceColumn(Option<usize>);
+
+impl PlaceColumn {
+    fn of<'a>(places: impl Iterator<Item = &'a DevicePlace>) -> Self {
+        let widths = places.filter(|place| !place.is_unset()).map(|place| place.to_string().len());
+        Self(widths.max().map(|width| width.max("place".len())))
+    }
+
+    fn before(&self, cell: &str, line: &str) -> String {
+        self.0.map_or_else(|| line.to_owned(), |width| format!("{cell:<width$}  {line}"))
     }
 }
 
@@ -295,6 +315,18 @@ mod tests {
         let silent = json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
         assert_eq!(json["devices"][1], silent);
         assert_eq!(json["devices"][0]["status"]["clock"]["quality"], "synced");
+    }
+
+    #[test]
+    fn devices_are_sorted_by_their_places() {
+        let mut reports = vec![report("a"), report("b"), report("c")];
+        let place = |group: &str, place| DevicePlace { group: Some(name(group)), place: Some(place) };
+        (reports[0].status.place, reports[2].status.place) = (place("left", 10), place("left", 2));
+        let lines = rig_status(&[("d", "it is gone")], reports).lines();
+        let begin = |line: &str| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+        let shown = lines[..5].iter().map(|line| begin(line)).collect::<Vec<_>>();
+        assert_eq!(shown, ["place device clock", "left 2 c", "left 10 a", "- b synced", "- d no"]);
+        assert_eq!(lines[0].find("device"), lines[1].find("c  "), "{lines:#?}");
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub fn status(device: &str) -> Status {
         problems: Vec::new(),
         refused: Vec::new(),
         timescale_change: None,
+        place: Default::default(),
     }
 }
 

@@ -46,6 +46,7 @@ impl TakeBuilder {
             order: name(order),
             ordered: serde_json::Value::Null,
             device: name(device),
+            place: Default::default(),
             host: device.into(),
             software: "test".into(),
             camera: Some("imx708".into()),

@@ -172,6 +172,7 @@ impl DeviceHandler for Handler {
             problems: Vec::new(),
             refused: Vec::new(),
             timescale_change: time.and_then(|time| time.change),
+            place: Default::default(),
         }
     }
 }

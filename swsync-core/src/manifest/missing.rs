@@ -151,6 +151,7 @@ mod tests {
             order: Name::new("o1").unwrap(),
             ordered: serde_json::Value::Null,
             device: Name::new(device).unwrap(),
+            place: Default::default(),
             host: String::new(),
             software: String::new(),
             camera: None,

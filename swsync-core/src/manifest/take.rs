@@ -8,6 +8,7 @@ use super::{Hole, OrderIndex, PathError, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::order::{Fill, Order};
+use crate::place::DevicePlace;
 use crate::time::{Realtime, Rig, Timestamp};
 
 /// Latest version of `take.json` that can be read. Only a change that older readers would misread gets another number. A take
@@ -29,6 +30,9 @@ pub struct Take {
     pub ordered: serde_json::Value,
     /// The device.
     pub device: DeviceId,
+    /// The device's group and place in the rig when the first frame came.
+    #[serde(default, skip_serializing_if = "DevicePlace::is_unset")]
+    pub place: DevicePlace,
     /// Host name of the device.
     pub host: String,
     /// Version of swsync.
@@ -309,6 +313,7 @@ mod tests {
             order: Name::new("o1").unwrap(),
             ordered: serde_json::json!({"id": "o1", "kind": "take"}),
             device: Name::new("pi1").unwrap(),
+            place: Default::default(),
             host: "raspberrypi".into(),
             software: "0.1.0".into(),
             camera: Some("imx708".into()),

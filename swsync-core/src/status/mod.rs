@@ -24,6 +24,7 @@ use crate::message::TimeScale;
 use crate::name::DeviceId;
 use crate::ntp::RigField;
 use crate::order::{MAX_OPEN, OrderProgress};
+use crate::place::DevicePlace;
 use crate::time::{Rig, Span, Timestamp};
 use crate::time_service::ClockUpdate;
 
@@ -165,4 +166,7 @@ pub struct Status {
     /// The time scale that its clock has left lately, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timescale_change: Option<TimeScaleChange>,
+    /// Its group and place in the rig, as far as it has been given any.
+    #[serde(default, skip_serializing_if = "DevicePlace::is_unset")]
+    pub place: DevicePlace,
 }

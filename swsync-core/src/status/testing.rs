@@ -39,5 +39,6 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
         problems: Vec::new(),
         refused: Vec::new(),
         timescale_change: None,
+        place: Default::default(),
     }
 }

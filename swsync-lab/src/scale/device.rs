@@ -196,6 +196,7 @@ impl DeviceHandler for Handler {
             problems: vec![LABEL.to_owned()],
             refused: Vec::new(),
             timescale_change: None,
+            place: Default::default(),
         }
     }
 }

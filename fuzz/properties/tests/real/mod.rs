@@ -310,6 +310,7 @@ fn take() -> Take {
         order: order.id().clone(),
         ordered: serde_json::to_value(order).unwrap(),
         device: name("pi-1"),
+        place: Default::default(),
         host: "raspberrypi".into(),
         software: "0.1.0".into(),
         camera: Some("imx708".into()),
