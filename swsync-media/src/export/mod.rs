@@ -151,9 +151,7 @@ pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
         Format::Timecode(folder) => {
             to_folder(folder, |takes, target| tables::export_timecodes(takes, fill_of(folder), target))
         }
-        Format::Video(folder) => {
-            to_folder(folder, |takes, target| video::export(takes, folder.fill, target))
-        }
+        Format::Video(folder) => to_folder(folder, |takes, target| video::export(takes, folder.fill, target)),
     }
 }
 

@@ -146,7 +146,15 @@ impl Target {
     }
 
     fn new(root: &Path, staging: Option<Staging>, copy: bool, bar: ProgressBar) -> Self {
-        Self { root: root.to_owned(), file: None, staging, copy, files: BTreeMap::new(), bar, is_quiet: false }
+        Self {
+            root: root.to_owned(),
+            file: None,
+            staging,
+            copy,
+            files: BTreeMap::new(),
+            bar,
+            is_quiet: false,
+        }
     }
 
     /// An empty folder, for tests.

@@ -48,7 +48,8 @@ fn assert_near(greys: &Value, expected: &[u8], file: &Path) {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = entries.collect();
     names.sort();
     names
@@ -61,18 +62,25 @@ fn bullet_time_goes_from_camera_to_camera() {
     // Frame 2 is the middle one that three devices have; the fourth lacks it.
     let devices = ["--order", "pi1,pi2,pi10"];
     let gif = folder.path().join("a.gif");
-    let ran = run("bullettime", root.path(), &gif, &[&devices[..], &["--fps", "20", "--dwell", "2"]].concat());
+    let ran =
+        run("bullettime", root.path(), &gif, &[&devices[..], &["--fps", "20", "--dwell", "2"]].concat());
     assert_eq!(ran.code, 0, "{ran:#?}");
     for said in [
         "order of cameras, as given: pi1 pi2 pi10",
-        &format!("a.gif: 3 cameras at frame {middle}, 2027-01-15T08:00:00.066666667Z; 64x48, 6 pictures at 20 a second (0.3 s), "),
+        &format!(
+            "a.gif: 3 cameras at frame {middle}, 2027-01-15T08:00:00.066666667Z; 64x48, 6 pictures at 20 a second (0.3 s), "
+        ),
         "note: brightness differs between cameras: a median of",
     ] {
         assert!(ran.stdout.contains(said), "{said}: {ran:#?}");
     }
     if let Some(shown) = played(&gif) {
         assert_near(&shown["greys"], &[tone(0, 2), tone(1, 2), tone(2, 2)], &gif);
-        assert_eq!((&shown["times"], &shown["size"]), (&vec![0, 100, 200].into(), &vec![64, 48].into()), "{shown}");
+        assert_eq!(
+            (&shown["times"], &shown["size"]),
+            (&vec![0, 100, 200].into(), &vec![64, 48].into()),
+            "{shown}"
+        );
     }
 
     // By their ids, with numbers as people count: pi3 lacks the frame, which is no success.
@@ -82,11 +90,18 @@ fn bullet_time_goes_from_camera_to_camera() {
     assert_eq!(ran.code, 1, "{ran:#?}");
     assert!(ran.stdout.contains("by their ids, since no device had a place in this take"), "{ran:#?}");
     assert!(ran.stdout.contains(": pi1 pi2 pi3 pi10\n"), "{ran:#?}");
-    assert!(ran.stderr.contains(&format!("pi3 is left out: it lacks frame {middle}: the camera dropped")), "{ran:#?}");
+    assert!(
+        ran.stderr.contains(&format!("pi3 is left out: it lacks frame {middle}: the camera dropped")),
+        "{ran:#?}"
+    );
     if let Some(shown) = played(&video) {
         let there_and_back = [0, 1, 2, 1, 0].map(|camera| tone(camera, 2));
         assert_near(&shown["greys"], &there_and_back, &video);
-        assert_eq!((&shown["codec"], &shown["times"]), (&"h264".into(), &vec![0, 33, 67, 100, 133].into()), "{shown}");
+        assert_eq!(
+            (&shown["codec"], &shown["times"]),
+            (&"h264".into(), &vec![0, 33, 67, 100, 133].into()),
+            "{shown}"
+        );
     }
 
     // Time runs: the first camera up to the frame, all cameras, the last one from there on, which lacks frame 4.
@@ -95,7 +110,10 @@ fn bullet_time_goes_from_camera_to_camera() {
     let ran = run("bullettime", root.path(), &freeze, &args);
     assert_eq!(ran.code, 0, "{ran:#?}");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((&report["held"], &report["pictures"], &report["ordered_by"]), (&1.into(), &6.into(), &"given".into()));
+    assert_eq!(
+        (&report["held"], &report["pictures"], &report["ordered_by"]),
+        (&1.into(), &6.into(), &"given".into())
+    );
     if let Some(shown) = played(&freeze) {
         let expected = [tone(0, 1), tone(0, 2), tone(1, 2), tone(2, 2), tone(2, 3), tone(2, 3)];
         assert_near(&shown["greys"], &expected, &freeze);
@@ -103,7 +121,12 @@ fn bullet_time_goes_from_camera_to_camera() {
 
     // Each camera a frame later.
     let flow = folder.path().join("flow.gif");
-    let ran = run("bullettime", root.path(), &flow, &[&devices[..], &["--run", "flow", "--size", "32x32"]].concat());
+    let ran = run(
+        "bullettime",
+        root.path(),
+        &flow,
+        &[&devices[..], &["--run", "flow", "--size", "32x32"]].concat(),
+    );
     assert_eq!(ran.code, 0, "{ran:#?}");
     assert!(ran.stdout.contains("64x48 of pi1, pi2, pi10 scaled and cropped to 32x32"), "{ran:#?}");
     if let Some(shown) = played(&flow) {
@@ -124,7 +147,10 @@ fn a_bullet_time_that_cannot_be_made_leaves_the_file_before() {
         (ran.code, ran.stderr)
     };
     let (code, said) = code_and_word(&[]);
-    assert!(code == 1 && said.contains("a.gif is there already: name another file, or replace it with --force"), "{said}");
+    assert!(
+        code == 1 && said.contains("a.gif is there already: name another file, or replace it with --force"),
+        "{said}"
+    );
     let (code, said) = code_and_word(&["--force", "--frame", "7"]);
     assert!(code == 1 && said.contains("no device has frame 7"), "{said}");
     let (code, said) = code_and_word(&["--force", "--order", "pi3,pi10"]);
@@ -148,7 +174,8 @@ fn a_scene_is_read_as_neural_3d_video() {
     let scene = folder.path().join("scene");
     let poses = folder.path().join("poses.npy");
     let given = ["--order", "pi1,pi2,pi10", "--test", "pi2"];
-    let made = python("n3dv.py", &[Path::new("poses"), &poses, Path::new("3"), Path::new("64"), Path::new("48")]);
+    let made =
+        python("n3dv.py", &[Path::new("poses"), &poses, Path::new("3"), Path::new("64"), Path::new("48")]);
     let with_poses = ["--poses", poses.to_str().unwrap()];
     let args = if made.is_some() { [&given[..], &with_poses].concat() } else { given.to_vec() };
     let ran = run("n3dv", root.path(), &scene, &args);
@@ -163,12 +190,18 @@ fn a_scene_is_read_as_neural_3d_video() {
         assert!(ran.stdout.contains(said), "{said}: {ran:#?}");
     }
     let cameras: Value = serde_json::from_slice(&fs::read(scene.join("cameras.json")).unwrap()).unwrap();
-    let named: Vec<_> = (0..3).map(|at| (cameras["cameras"][at]["file"].clone(), cameras["cameras"][at]["device"].clone())).collect();
+    let named: Vec<_> = (0..3)
+        .map(|at| (cameras["cameras"][at]["file"].clone(), cameras["cameras"][at]["device"].clone()))
+        .collect();
     let expected = [("cam00.mp4", "pi2"), ("cam01.mp4", "pi1"), ("cam02.mp4", "pi10")];
     assert_eq!(named, expected.map(|(file, device)| (file.into(), device.into())));
     assert_eq!(cameras["numbers"], (FIRST..FIRST + 5).collect::<Value>());
     assert_eq!(cameras["cameras"][2]["filled"], Value::from(vec![FIRST, FIRST + 4]));
-    assert!(fs::read_to_string(scene.join("frames.csv")).unwrap().starts_with("number,instant_ns,utc,pi2,pi1,pi10\r\n"));
+    assert!(
+        fs::read_to_string(scene.join("frames.csv"))
+            .unwrap()
+            .starts_with("number,instant_ns,utc,pi2,pi1,pi10\r\n")
+    );
     if made.is_none() {
         return;
     }
@@ -183,10 +216,14 @@ fn a_scene_is_read_as_neural_3d_video() {
 
     // Without a fill only what all have; --first cuts; too few rows of poses are refused.
     let cut = folder.path().join("cut");
-    let ran = run("n3dv", root.path(), &cut, &[&args[..], &["--fill", "none", "--first", "2", "--json"]].concat());
+    let ran =
+        run("n3dv", root.path(), &cut, &[&args[..], &["--fill", "none", "--first", "2", "--json"]].concat());
     assert_eq!(ran.code, 0, "{ran:#?}");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((&report["numbers"], &report["poses"]), (&Value::from(vec![FIRST + 1, FIRST + 2]), &true.into()));
+    assert_eq!(
+        (&report["numbers"], &report["poses"]),
+        (&Value::from(vec![FIRST + 1, FIRST + 2]), &true.into())
+    );
     let none = folder.path().join("none");
     let ran = run("n3dv", root.path(), &none, &with_poses);
     assert!(ran.code == 1 && ran.stderr.contains("its shape is (3, 17), and should be (4, 17)"), "{ran:#?}");

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{ensure, Context as _};
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::name::DeviceId;
+use swsync_core::name::Name;
 
 use super::frames::Size;
 use super::gif;
@@ -29,10 +29,10 @@ pub struct BullettimeArgs {
     /// The file to write. Its name ends with .gif or .mp4.
     #[arg(short, long, value_name = "FILE", value_parser = out)]
     pub out: Out,
-    /// The devices in the order in which they are shown; others are not. [default: by their places, else by their ids,
-    /// with numbers as people count]
+    /// The devices, or groups of them, in the order in which they are shown; others are not. [default: all by their
+    /// places, else by their ids, with numbers as people count]
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    pub order: Vec<DeviceId>,
+    pub order: Vec<Name>,
     /// The frame number at which time stands still. [default: the middle one of those that all devices have]
     #[arg(long, value_name = "NUMBER")]
     pub frame: Option<FrameNumber>,
@@ -145,9 +145,9 @@ fn rate(text: &str) -> Result<FrameGrid, String> {
 
 /// Width and height.
 fn size(text: &str) -> Result<Size, String> {
-    let sides = text.split_once(['x', 'X']).and_then(|(width, height)| {
-        Some((width.parse().ok()?, height.parse().ok()?))
-    });
+    let sides = text
+        .split_once(['x', 'X'])
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let is_fine = |side: &u32| (2..=8192).contains(side);
     sides
         .filter(|(width, height)| is_fine(width) && is_fine(height))

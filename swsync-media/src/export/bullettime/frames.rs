@@ -32,8 +32,11 @@ impl<'a> Frames<'a> {
     /// Frames of `take`, to be shown at `size`.
     pub fn of(take: &'a RigTake, size: Size) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
-        let sources =
-            take.cameras.iter().map(|camera| PictureSource::with_raw(camera, RAW)).collect::<Result<_, _>>()?;
+        let sources = take
+            .cameras
+            .iter()
+            .map(|camera| PictureSource::with_raw(camera, RAW))
+            .collect::<Result<_, _>>()?;
         Ok(Self { cameras: &take.cameras, sources, size, fitted: BTreeMap::new() })
     }
 
@@ -42,13 +45,18 @@ impl<'a> Frames<'a> {
     pub fn read(&mut self, camera: usize, number: FrameNumber) -> anyhow::Result<RgbImage> {
         let part = &self.cameras[camera];
         let at = part.records.binary_search_by_key(&number, |record| record.info.number);
-        let record = at.ok().map(|at| &part.records[at]).context("the sequence has only frames that are there")?;
+        let record =
+            at.ok().map(|at| &part.records[at]).context("the sequence has only frames that are there")?;
         let (buffer, caps) = self.sources[camera].picture_for(&Slot::Frame(record))?;
         let map = buffer.map_readable().context("a picture cannot be read")?;
         let is_raw = caps.structure(0).is_some_and(|structure| structure.name() == "video/x-raw");
         let picture = if is_raw { raw(&map, &caps) } else { coded(&map) };
         let picture = picture.with_context(|| {
-            format!("picture {} of {} cannot be shown", record.offset, part.folder.join(&record.file).display())
+            format!(
+                "picture {} of {} cannot be shown",
+                record.offset,
+                part.folder.join(&record.file).display()
+            )
         })?;
         let upright = upright(picture, part.take.orientation);
         Ok(self.fit(camera, upright))

@@ -82,8 +82,38 @@ fn palette(picture: &RgbImage) -> Vec<Colour> {
     }
     let side = |side: u32| u16::try_from(side.div_ceil(step)).expect("a GIF's sides have 16 bits");
     let frame = Frame::from_rgb_speed(side(width), side(height), &samples, SPEED);
-    let colours = frame.palette.unwrap_or_default();
-    colours.chunks_exact(3).map(|colour| [colour[0], colour[1], colour[2]]).collect()
+    let triple = |colour: &[u8]| [colour[0], colour[1], colour[2]];
+    let mut palette: Vec<_> = frame.palette.unwrap_or_default().chunks_exact(3).map(triple).collect();
+    reach_out(&mut palette, samples.chunks_exact(3).map(triple));
+    palette
+}
+
+/// Gives the palette the outermost of `colours` towards each corner of the colour cube, in place of the nearest ones. NeuQuant's
+/// colours are means, so blacks and bright colours would become grey, which error diffusion cannot mend.
+fn reach_out(palette: &mut [Colour], colours: impl Iterator<Item = Colour> + Clone) {
+    for corner in 0..8 {
+        let outwards = |colour: &Colour| -> i32 {
+            let parts = colour.iter().enumerate();
+            parts
+                .map(
+                    |(part, value)| {
+                        if corner >> part & 1 == 1 { i32::from(*value) } else { -i32::from(*value) }
+                    },
+                )
+                .sum()
+        };
+        let Some(outermost) = colours.clone().max_by_key(outwards) else { return };
+        let wanted = outermost.map(i32::from);
+        if let Some(nearest) = palette.iter_mut().min_by_key(|colour| distance(wanted, colour)) {
+            *nearest = outermost;
+        }
+    }
+}
+
+/// How unlike two colours are, with weights of how well eyes tell reds, greens and blues apart.
+fn distance(one: [i32; 3], other: &Colour) -> i32 {
+    let parts = one.iter().zip(other).zip([3, 6, 1]);
+    parts.map(|((one, other), weight)| (one - i32::from(*other)).pow(2) * weight).sum()
 }
 
 /// For each pixel the index of a colour, by Floyd and Steinberg's error diffusion. Rows go to the right and to the left in turn, so
@@ -137,12 +167,7 @@ impl<'a> NearestColour<'a> {
         if let Some(index) = self.known[cell] {
             return index;
         }
-        // Weights of how well eyes tell greens, reds and blues apart.
-        let distance = |colour: &Colour| -> i32 {
-            let parts = wanted.iter().zip(colour).zip([3, 6, 1]);
-            parts.map(|((wanted, part), weight)| (wanted - i32::from(*part)).pow(2) * weight).sum()
-        };
-        let nearest = self.palette.iter().enumerate().min_by_key(|(_, colour)| distance(colour));
+        let nearest = self.palette.iter().enumerate().min_by_key(|(_, colour)| distance(wanted, colour));
         let index = nearest.and_then(|(index, _)| u8::try_from(index).ok()).unwrap_or(0);
         *self.known[cell].insert(index)
     }
@@ -172,13 +197,15 @@ mod tests {
         let palette = palette(&picture);
         assert!(palette.len() <= 256);
         let indices = dither(&picture, &palette);
-        let shown = RgbImage::from_fn(320, 200, |x, y| image::Rgb(palette[usize::from(indices[(y * 320 + x) as usize])]));
-        for left in (0..320).step_by(40) {
-            for top in (0..200).step_by(40) {
-                let (is, should) = (mean(&shown, (left, top)), mean(&picture, (left, top)));
-                for part in 0..3 {
-                    assert!((is[part] - should[part]).abs() < 6.0, "{left},{top}: {is:?}, not {should:?}");
-                }
+        let shown = RgbImage::from_fn(320, 200, |x, y| {
+            image::Rgb(palette[usize::from(indices[(y * 320 + x) as usize])])
+        });
+        // Inside, and at the black corner. Along its edges the colours of this picture are outside of any small palette.
+        let inside = (40..320).step_by(40).flat_map(|left| (40..200).step_by(40).map(move |top| (left, top)));
+        for at in inside.chain([(0, 0)]) {
+            let (is, should) = (mean(&shown, at), mean(&picture, at));
+            for part in 0..3 {
+                assert!((is[part] - should[part]).abs() < 6.0, "{at:?}: {is:?}, not {should:?}");
             }
         }
     }
@@ -189,7 +216,8 @@ mod tests {
         let picture = RgbImage::from_fn(30, 20, |x, y| image::Rgb(colours[((x + y) % 3) as usize]));
         let palette = palette(&picture);
         assert_eq!(palette.len(), 3);
-        let shown: Vec<_> = dither(&picture, &palette).iter().flat_map(|index| palette[usize::from(*index)]).collect();
+        let shown: Vec<_> =
+            dither(&picture, &palette).iter().flat_map(|index| palette[usize::from(*index)]).collect();
         assert_eq!(shown, *picture.as_raw());
     }
 

@@ -48,8 +48,9 @@ const BRIGHTNESS_RATIO: f64 = 1.25;
 pub fn run(args: &BullettimeArgs) -> anyhow::Result<ExitCode> {
     let WriteArgs { dry_run, force } = args.write;
     let mut target = Target::open_file(&args.out.path, TargetOptions { copy: false, dry_run, force })?;
-    let mut take = read_take(&args.take, &args.order)?;
-    let source = ring::sort(&mut take, &args.order)?;
+    let given = ring::devices(&args.take, &args.order)?;
+    let mut take = read_take(&args.take, &given)?;
+    let source = ring::sort(&mut take, &given);
     let number = sequence::choose(&take, args.frame)?;
     let rate = args.rate(take.grid)?;
     let plan = plan(args, &take, rate);
@@ -60,8 +61,10 @@ pub fn run(args: &BullettimeArgs) -> anyhow::Result<ExitCode> {
         output::line(&ring::describe(&take, source));
     }
     if let Some(staged) = target.begin_file()? {
-        report.notes = write(&take, &sequence, (size, rate), args.out.kind, &staged, &target)
-            .with_context(|| format!("cannot make {}", args.out.path.display()))?;
+        report.notes.extend(
+            write(&take, &sequence, (size, rate), args.out.kind, &staged, &target)
+                .with_context(|| format!("cannot make {}", args.out.path.display()))?,
+        );
         target.finish()?;
         report.bytes = Some(std::fs::metadata(&args.out.path)?.len());
     }
@@ -69,7 +72,7 @@ pub fn run(args: &BullettimeArgs) -> anyhow::Result<ExitCode> {
     for LeftOut { device, number, why } in &report.left_out {
         output::warn(&format!("{device} is left out: it lacks frame {number}: {why}"));
     }
-    let missing = warn_of_missing(&args.take, &args.order);
+    let missing = warn_of_missing(&args.take, &given);
     let is_whole = missing == 0 && report.left_out.is_empty();
     Ok(ExitCode::from(if is_whole || args.allow_missing { 0 } else { exit::INCOMPLETE }))
 }
@@ -194,7 +197,8 @@ impl<'a> Writer<'a> {
             Self::Gif(gif) => gif.push(picture, pictures),
             Self::Mp4 { video, size, rate, shown, .. } => {
                 debug_assert_eq!(picture.dimensions(), *size);
-                let pixels: Vec<_> = picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0]).collect();
+                let pixels: Vec<_> =
+                    picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0]).collect();
                 let buffer = gst::Buffer::from_slice(pixels);
                 for _ in 0..pictures {
                     let begin = rate.instant(*shown) - rate.instant(0);

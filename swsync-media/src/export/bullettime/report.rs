@@ -9,7 +9,7 @@ use super::BullettimeArgs;
 use super::frames::Size;
 use super::sequence::Sequence;
 use crate::export::rig_take::RigTake;
-use crate::export::ring::OrderSource;
+use crate::export::ring::{self, OrderSource};
 use swsync_cli::output;
 use swsync_cli::table::size;
 
@@ -100,7 +100,7 @@ impl Report {
             height,
             rate: rate.rate(),
             pictures: sequence.shown.iter().map(|shown| u64::from(shown.pictures)).sum(),
-            notes: Vec::new(),
+            notes: ring::doubts(take, ordered_by),
         }
     }
 

@@ -231,7 +231,11 @@ mod tests {
         assert_eq!(shown(&there), "0:101 0:102 0:103 1:103 2:103x2 2:105");
         assert_eq!((there.held, there.left_out.len()), (1, 0), "the last camera lacks 104");
         let back = sequence(&ring, 103, Plan { bounce: true, ..plan }).unwrap();
-        assert_eq!(shown(&back), "0:101 0:102 0:103 1:103 2:103 1:103 0:103 0:104 0:105", "time goes on where it stood");
+        assert_eq!(
+            shown(&back),
+            "0:101 0:102 0:103 1:103 2:103 1:103 0:103 0:104 0:105",
+            "time goes on where it stood"
+        );
     }
 
     #[test]

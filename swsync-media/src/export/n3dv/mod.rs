@@ -19,8 +19,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::Serialize;
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_core::order::Fill;
+use swsync_core::place::DevicePlace;
 
 use super::rig_take::{RigTake, Slot};
 use super::ring::OrderSource;
@@ -45,10 +46,10 @@ pub struct N3dvArgs {
     /// The folder of the scene. cam00.mp4 and the others are right in it.
     #[arg(short, long, value_name = "FOLDER")]
     out: PathBuf,
-    /// The devices in order; others are not exported. [default: by their places, else by their ids, with numbers as
-    /// people count]
+    /// The devices, or groups of them, in order; others are not exported. [default: all by their places, else by their
+    /// ids, with numbers as people count]
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    order: Vec<DeviceId>,
+    order: Vec<Name>,
     /// The device that becomes cam00, which readers keep for testing: one that has neighbours on both sides. The others
     /// keep their order.
     #[arg(long, value_name = "DEVICE")]
@@ -107,6 +108,9 @@ struct Camera {
     file: String,
     /// Its device.
     device: DeviceId,
+    /// The device's group and place in the rig.
+    #[serde(skip_serializing_if = "DevicePlace::is_unset")]
+    place: DevicePlace,
     /// Model of the camera, if known.
     model: Option<String>,
     /// The numbers that it lacks, which are filled in.
@@ -119,8 +123,9 @@ struct Camera {
 /// The take cannot be read or does not fit the layout, or the export cannot be written.
 pub fn run(args: &N3dvArgs) -> anyhow::Result<ExitCode> {
     let WriteArgs { dry_run, force } = args.write;
-    let mut take = read_take(&args.take, &args.order)?;
-    let source = ring::sort(&mut take, &args.order)?;
+    let given = ring::devices(&args.take, &args.order)?;
+    let mut take = read_take(&args.take, &given)?;
+    let source = ring::sort(&mut take, &given);
     if let Some(device) = &args.test {
         let at = take.cameras.iter().position(|camera| camera.take.device == *device);
         let at = at.with_context(|| format!("--test: the take has no device {device}"))?;
@@ -141,9 +146,13 @@ pub fn run(args: &N3dvArgs) -> anyhow::Result<ExitCode> {
         output::line(&serde_json::to_string(&scene)?);
     } else {
         scene.notes.iter().for_each(|note| output::line(&format!("note: {note}")));
-        output::line(&format!("{summary}; {} videos of {} pictures each", scene.cameras.len(), scene.numbers.len()));
+        output::line(&format!(
+            "{summary}; {} videos of {} pictures each",
+            scene.cameras.len(),
+            scene.numbers.len()
+        ));
     }
-    let missing = warn_of_missing(&args.take, &args.order);
+    let missing = warn_of_missing(&args.take, &given);
     Ok(ExitCode::from(if missing == 0 { 0 } else { exit::INCOMPLETE }))
 }
 
@@ -156,6 +165,7 @@ fn scene(args: &N3dvArgs, take: &RigTake, ordered_by: OrderSource, fill: Fill) -
     let camera = |(index, part): (usize, &swsync_cli::takes::DeviceTake)| Camera {
         file: format!("cam{index:0digits$}.mp4"),
         device: part.take.device.clone(),
+        place: part.take.place.clone(),
         model: part.take.camera.clone(),
         filled: RigTake::slots(part, &numbers, fill)
             .into_iter()
@@ -188,7 +198,10 @@ fn common_size(take: &RigTake) -> anyhow::Result<(u32, u32)> {
             size == other,
             "{of} has pictures of {}x{} and {device} of {}x{}, but readers take one size for all: name those of one size with \
              --order, or record in one mode",
-            other.0, other.1, size.0, size.1
+            other.0,
+            other.1,
+            size.0,
+            size.1
         );
     }
     Ok(known.context("there are no cameras")?.0)
@@ -205,7 +218,8 @@ fn write(take: &RigTake, scene: &Scene, poses: Option<Poses>, target: &mut Targe
     }
     let table = tables::grid_table(take, &scene.numbers, scene.fill);
     target.write(Path::new("frames.csv"), table.as_bytes())?;
-    target.write(Path::new("cameras.json"), format!("{}\n", serde_json::to_string_pretty(scene)?).as_bytes())?;
+    target
+        .write(Path::new("cameras.json"), format!("{}\n", serde_json::to_string_pretty(scene)?).as_bytes())?;
     if let Some(poses) = poses {
         target.write(Path::new("poses_bounds.npy"), &poses.bytes)?;
     }
@@ -214,7 +228,7 @@ fn write(take: &RigTake, scene: &Scene, poses: Option<Poses>, target: &mut Targe
 
 /// What the user should know of the scene.
 fn notes(take: &RigTake, scene: &Scene, poses: Option<&Poses>) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = ring::doubts(take, scene.ordered_by);
     let filled = scene.cameras.iter().filter(|camera| !camera.filled.is_empty());
     notes.extend(filled.map(|camera| {
         format!(
@@ -225,7 +239,8 @@ fn notes(take: &RigTake, scene: &Scene, poses: Option<&Poses>) -> Vec<String> {
             scene.fill.as_str()
         )
     }));
-    let (first, last) = (scene.numbers.first().copied().unwrap_or(0), scene.numbers.last().copied().unwrap_or(0));
+    let (first, last) =
+        (scene.numbers.first().copied().unwrap_or(0), scene.numbers.last().copied().unwrap_or(0));
     let within = |number: &&FrameNumber| (first..=last).contains(*number);
     let left_out = take.asked.iter().filter(within).count() - scene.numbers.len();
     if left_out > 0 {
@@ -259,6 +274,8 @@ fn notes(take: &RigTake, scene: &Scene, poses: Option<&Poses>) -> Vec<String> {
         ));
     }
     let test = scene.cameras.first().map(|camera| camera.device.as_str()).unwrap_or_default();
-    notes.push(format!("cam00 is {test}: readers keep it for testing, and train with the others (--test names another)"));
+    notes.push(format!(
+        "cam00 is {test}: readers keep it for testing, and train with the others (--test names another)"
+    ));
     notes
 }

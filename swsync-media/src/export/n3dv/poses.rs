@@ -52,7 +52,10 @@ fn parse(bytes: Vec<u8>, cameras: usize) -> anyhow::Result<Poses> {
     };
     ensure!(numbers.len() == cameras * COLUMNS, "it is cut short: it has {} numbers", numbers.len());
     for (row, pose) in numbers.chunks_exact(COLUMNS).enumerate() {
-        ensure!(pose.iter().all(|number| number.is_finite()), "row {row} (from 0) has numbers that are not finite");
+        ensure!(
+            pose.iter().all(|number| number.is_finite()),
+            "row {row} (from 0) has numbers that are not finite"
+        );
     }
     let sizes = numbers.chunks_exact(COLUMNS).map(|pose| (pose[WIDTH], pose[HEIGHT])).collect();
     Ok(Poses { sizes, bytes })
@@ -116,7 +119,7 @@ mod tests {
             (file("<f8", "(3, 17)", 51), "its shape is (3, 17), and should be (2, 17): a row for each"),
             (file("<f8", "(34,)", 34), "its shape is (34,)"),
             (file("<f8", "(2, 17)", 33), "it is cut short: it has 33 numbers"),
-            (file("<i8", "(2, 17)", 34), "of type '<i8'"),
+            (file("<i8", "(2, 17)", 34), "of type <i8"),
             (endless, "row 1 (from 0) has numbers that are not finite"),
             (b"PK".to_vec(), "no NumPy file"),
         ] {
