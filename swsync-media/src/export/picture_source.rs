@@ -1,6 +1,7 @@
 //! Reads the pictures of a camera's take one after the other, from picture files or from video.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
@@ -31,6 +32,9 @@ pub struct PictureSource<'a> {
     /// Caps of raw pictures.
     raw: &'static str,
 }
+
+/// From this picture on a video is searched, rather than decoded from its beginning.
+const FAR: u64 = 120;
 
 /// Raw pictures of videos, unless asked otherwise.
 const I420: &str = "video/x-raw,format=I420";
@@ -84,26 +88,46 @@ impl<'a> PictureSource<'a> {
             return Ok((gst::Buffer::from_slice(bytes), gst::Caps::new_empty_simple(media)));
         }
         if self.open.as_ref().is_none_or(|(open, _, next)| *open != file || *next > offset) {
-            let pictures = video_file::PictureReader::of(&path, self.camera.media(), self.raw)
-                .with_context(|| format!("cannot decode {}", path.display()))?;
-            self.open = Some((file, pictures, 0));
+            self.begin(file, &path, if offset < FAR { 0 } else { offset })?;
+            if let Some(found) = self.advance(&path, offset)? {
+                return Ok(found);
+            }
+            // Some containers cannot be searched exactly: from its beginning.
+            self.begin(file, &path, 0)?;
         }
+        if let Some(found) = self.advance(&path, offset)? {
+            return Ok(found);
+        }
+        let next = self.open.as_ref().map_or(0, |(_, _, next)| *next);
+        bail!(
+            "picture {offset} (from 0) of {}, which the manifest names, cannot be decoded: is the file whole?{}",
+            path.display(),
+            if next == 0 { video_file::decoder_remedy(self.camera.media()) } else { "" }
+        )
+    }
+
+    /// Begins to decode a video, shortly before picture `from`.
+    fn begin(&mut self, file: &'a str, path: &Path, from: u64) -> anyhow::Result<()> {
+        let pictures = video_file::PictureReader::near(path, self.camera.media(), self.raw, from)
+            .with_context(|| format!("cannot decode {}", path.display()))?;
+        self.open = Some((file, pictures, 0));
+        Ok(())
+    }
+
+    /// Decodes up to picture `offset`, and returns it; `None` if it does not come.
+    fn advance(&mut self, path: &Path, offset: u64) -> anyhow::Result<Option<(gst::Buffer, gst::Caps)>> {
         let (_, pictures, next) = self.open.as_mut().context("it was just opened")?;
         for picture in pictures {
             let (place, frame) = picture.with_context(|| format!("cannot decode {}", path.display()))?;
             *next = place + 1;
             if place == offset {
-                return Ok((frame.buffer, frame.caps));
+                return Ok(Some((frame.buffer, frame.caps)));
             }
             if place > offset {
                 break;
             }
         }
-        bail!(
-            "picture {offset} (from 0) of {}, which the manifest names, cannot be decoded: is the file whole?{}",
-            path.display(),
-            if *next == 0 { video_file::decoder_remedy(self.camera.media()) } else { "" }
-        )
+        Ok(None)
     }
 
     /// A black picture in the format of the others.

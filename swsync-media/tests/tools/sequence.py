@@ -2,7 +2,7 @@
 
     sequence.py FILE
 
-Per picture: when it is shown, in milliseconds, and the mean of its grey. The pictures are left beside it, as FILE.0.png and so on.
+Per picture: when it is shown, in milliseconds, and the mean of its grey.
 """
 
 import json
@@ -18,12 +18,9 @@ with av.open(path) as container:
         picture = frame.to_ndarray(format="gray")
         times.append(round(float(frame.pts * stream.time_base) * 1000))
         greys.append(round(float(picture.mean())))
-        frame.to_image().save(f"{path}.{len(times) - 1}.png") if "--png" in sys.argv else None
     print(json.dumps({
-        "format": container.format.name,
         "codec": stream.codec_context.name,
         "size": [stream.width, stream.height],
         "times": times,
         "greys": greys,
-        "duration": round(container.duration / 1000),
     }))

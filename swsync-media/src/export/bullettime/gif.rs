@@ -1,4 +1,4 @@
-//! Animated GIFs: 256 colours per picture, chosen from it, and the rest by error diffusion.
+//! Animated GIFs: each picture has a palette of its own, and what lies between its colours comes from error diffusion.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -10,18 +10,31 @@ use gif::{Encoder, Frame, Repeat};
 use image::RgbImage;
 use swsync_core::grid::FrameGrid;
 
+use super::palette::{Colour, distance, palette};
+
 /// Browsers show pictures of less than two hundredths of a second for ten of them.
 pub const FASTEST: u32 = 50;
 
-/// The palette is chosen by about so many pixels, evenly spread.
-const SAMPLES: u32 = 65_536;
+/// A picture in the colours of its palette.
+pub struct Picture {
+    palette: Vec<Colour>,
+    /// For each pixel the index of its colour, row by row.
+    indices: Vec<u8>,
+}
 
-/// NeuQuant's thoroughness, from 1 (best) to 30: it looks at every third sample.
-const SPEED: i32 = 3;
+impl Picture {
+    /// Chooses the colours for `picture`.
+    pub fn of(picture: &RgbImage) -> Self {
+        let palette = palette(picture);
+        Self { indices: dither(picture, &palette), palette }
+    }
+}
 
 /// An animated GIF that is being written, which repeats for ever.
 pub struct GifWriter {
     encoder: Encoder<BufWriter<File>>,
+    width: u16,
+    height: u16,
     rate: FrameGrid,
     /// Pictures so far, of which one frame may stand for several.
     shown: u64,
@@ -32,24 +45,24 @@ impl GifWriter {
     pub fn create(path: &Path, (width, height): (u32, u32), rate: FrameGrid) -> anyhow::Result<Self> {
         let side = |side: u32| u16::try_from(side).context("a GIF is at most 65535 pixels wide and high");
         let file = BufWriter::new(File::create(path)?);
-        let mut encoder = Encoder::new(file, side(width)?, side(height)?, &[])?;
+        let (width, height) = (side(width)?, side(height)?);
+        let mut encoder = Encoder::new(file, width, height, &[])?;
         encoder.set_repeat(Repeat::Infinite)?;
-        Ok(Self { encoder, rate, shown: 0 })
+        Ok(Self { encoder, width, height, rate, shown: 0 })
     }
 
     /// Adds a picture that is shown for so many.
-    pub fn push(&mut self, picture: &RgbImage, pictures: u32) -> anyhow::Result<()> {
+    pub fn push(&mut self, picture: &Picture, pictures: u32) -> anyhow::Result<()> {
         let begin = self.hundredths(self.shown);
         self.shown += u64::from(pictures);
         // Rounded ends, not lengths: no error adds up.
         let delay = self.hundredths(self.shown) - begin;
-        let palette = palette(picture);
         let frame = Frame {
             delay: u16::try_from(delay).unwrap_or(u16::MAX),
-            width: u16::try_from(picture.width())?,
-            height: u16::try_from(picture.height())?,
-            buffer: Cow::Owned(dither(picture, &palette)),
-            palette: Some(palette.concat()),
+            width: self.width,
+            height: self.height,
+            buffer: Cow::Borrowed(&picture.indices),
+            palette: Some(picture.palette.concat()),
             ..Frame::default()
         };
         Ok(self.encoder.write_frame(&frame)?)
@@ -65,55 +78,6 @@ impl GifWriter {
         let (frames, seconds) = self.rate.rate();
         (picture * 100 * u64::from(seconds) + u64::from(frames) / 2) / u64::from(frames)
     }
-}
-
-type Colour = [u8; 3];
-
-/// At most 256 colours that stand for those of `picture`.
-fn palette(picture: &RgbImage) -> Vec<Colour> {
-    let (width, height) = picture.dimensions();
-    // Every so many pixels along both sides.
-    let step = (1..).find(|step| width.div_ceil(*step) * height.div_ceil(*step) <= SAMPLES).unwrap_or(1);
-    let mut samples = Vec::new();
-    for row in (0..height).step_by(step as usize) {
-        for column in (0..width).step_by(step as usize) {
-            samples.extend(picture.get_pixel(column, row).0);
-        }
-    }
-    let side = |side: u32| u16::try_from(side.div_ceil(step)).expect("a GIF's sides have 16 bits");
-    let frame = Frame::from_rgb_speed(side(width), side(height), &samples, SPEED);
-    let triple = |colour: &[u8]| [colour[0], colour[1], colour[2]];
-    let mut palette: Vec<_> = frame.palette.unwrap_or_default().chunks_exact(3).map(triple).collect();
-    reach_out(&mut palette, samples.chunks_exact(3).map(triple));
-    palette
-}
-
-/// Gives the palette the outermost of `colours` towards each corner of the colour cube, in place of the nearest ones. NeuQuant's
-/// colours are means, so blacks and bright colours would become grey, which error diffusion cannot mend.
-fn reach_out(palette: &mut [Colour], colours: impl Iterator<Item = Colour> + Clone) {
-    for corner in 0..8 {
-        let outwards = |colour: &Colour| -> i32 {
-            let parts = colour.iter().enumerate();
-            parts
-                .map(
-                    |(part, value)| {
-                        if corner >> part & 1 == 1 { i32::from(*value) } else { -i32::from(*value) }
-                    },
-                )
-                .sum()
-        };
-        let Some(outermost) = colours.clone().max_by_key(outwards) else { return };
-        let wanted = outermost.map(i32::from);
-        if let Some(nearest) = palette.iter_mut().min_by_key(|colour| distance(wanted, colour)) {
-            *nearest = outermost;
-        }
-    }
-}
-
-/// How unlike two colours are, with weights of how well eyes tell reds, greens and blues apart.
-fn distance(one: [i32; 3], other: &Colour) -> i32 {
-    let parts = one.iter().zip(other).zip([3, 6, 1]);
-    parts.map(|((one, other), weight)| (one - i32::from(*other)).pow(2) * weight).sum()
 }
 
 /// For each pixel the index of a colour, by Floyd and Steinberg's error diffusion. Rows go to the right and to the left in turn, so
@@ -194,9 +158,8 @@ mod tests {
     #[test]
     fn seen_from_afar_the_colours_are_those_of_the_picture() {
         let picture = slope();
-        let palette = palette(&picture);
+        let Picture { palette, indices } = Picture::of(&picture);
         assert!(palette.len() <= 256);
-        let indices = dither(&picture, &palette);
         let shown = RgbImage::from_fn(320, 200, |x, y| {
             image::Rgb(palette[usize::from(indices[(y * 320 + x) as usize])])
         });
@@ -211,22 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_few_colours_keeps_them_exactly() {
-        let colours = [[10, 20, 30], [200, 100, 0], [255, 255, 255]];
-        let picture = RgbImage::from_fn(30, 20, |x, y| image::Rgb(colours[((x + y) % 3) as usize]));
-        let palette = palette(&picture);
-        assert_eq!(palette.len(), 3);
-        let shown: Vec<_> =
-            dither(&picture, &palette).iter().flat_map(|index| palette[usize::from(*index)]).collect();
-        assert_eq!(shown, *picture.as_raw());
-    }
-
-    #[test]
     fn delays_keep_the_rate_on_average() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.gif");
         let mut writer = GifWriter::create(&path, (8, 8), FrameGrid::new(30, 1).unwrap()).unwrap();
-        let picture = RgbImage::new(8, 8);
+        let picture = Picture::of(&RgbImage::new(8, 8));
         (0..30).for_each(|_| writer.push(&picture, 1).unwrap());
         writer.push(&picture, 15).unwrap();
         writer.finish().unwrap();

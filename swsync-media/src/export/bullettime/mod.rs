@@ -6,6 +6,7 @@
 mod args;
 mod frames;
 mod gif;
+mod palette;
 mod report;
 mod sequence;
 
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use image::RgbImage;
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::time::{Rig, Timestamp};
@@ -122,16 +123,19 @@ fn write(
     // Frames that come again, on the way back, are kept until then.
     let mut uses: BTreeMap<(usize, FrameNumber), usize> = BTreeMap::new();
     sequence.shown.iter().for_each(|shown| *uses.entry((shown.camera, shown.number)).or_default() += 1);
-    let mut kept: BTreeMap<(usize, FrameNumber), RgbImage> = BTreeMap::new();
+    let mut kept: BTreeMap<(usize, FrameNumber), Prepared> = BTreeMap::new();
     let mut brightness: BTreeMap<usize, u8> = BTreeMap::new();
     target.plan(sequence.shown.len());
     for Shown { camera, number, pictures } in &sequence.shown {
         let key = (*camera, *number);
         let picture = match kept.remove(&key) {
             Some(picture) => picture,
-            None => frames.read(*camera, *number)?,
+            None => {
+                let picture = frames.read(*camera, *number)?;
+                brightness.entry(*camera).or_insert_with(|| frames::brightness(&picture));
+                writer.prepare(&picture)
+            }
         };
-        brightness.entry(*camera).or_insert_with(|| frames::brightness(&picture));
         writer.push(&picture, *pictures)?;
         let left = uses.get_mut(&key).context("it was counted")?;
         *left -= 1;
@@ -161,10 +165,17 @@ fn brightness_note(take: &RigTake, brightness: &BTreeMap<usize, u8>) -> Option<S
     })
 }
 
+/// A picture, ready to be added to a file.
+enum Prepared {
+    Gif(gif::Picture),
+    /// Four bytes per pixel.
+    Mp4(gst::Buffer),
+}
+
 /// The file that is being written.
 enum Writer<'a> {
     Gif(GifWriter),
-    Mp4 { video: Mp4Writer<'a>, size: Size, rate: FrameGrid, begin: Timestamp<Rig>, shown: u64 },
+    Mp4 { video: Mp4Writer<'a>, rate: FrameGrid, begin: Timestamp<Rig>, shown: u64 },
 }
 
 impl<'a> Writer<'a> {
@@ -188,25 +199,35 @@ impl<'a> Writer<'a> {
             .field("framerate", gst::Fraction::new(i32::try_from(frames)?, i32::try_from(seconds)?))
             .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
             .build();
-        Ok(Self::Mp4 { video: Mp4Writer::encoding(&caps, size, path)?, size, rate, begin, shown: 0 })
+        Ok(Self::Mp4 { video: Mp4Writer::encoding(&caps, size, path)?, rate, begin, shown: 0 })
+    }
+
+    /// What the file has of a picture, which may be added several times.
+    fn prepare(&self, picture: &RgbImage) -> Prepared {
+        match self {
+            Self::Gif(_) => Prepared::Gif(gif::Picture::of(picture)),
+            Self::Mp4 { .. } => {
+                let pixels = picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0]);
+                Prepared::Mp4(gst::Buffer::from_slice(pixels.collect::<Vec<_>>()))
+            }
+        }
     }
 
     /// Adds a picture that is shown for so many.
-    fn push(&mut self, picture: &RgbImage, pictures: u32) -> anyhow::Result<()> {
-        match self {
-            Self::Gif(gif) => gif.push(picture, pictures),
-            Self::Mp4 { video, size, rate, shown, .. } => {
-                debug_assert_eq!(picture.dimensions(), *size);
-                let pixels: Vec<_> =
-                    picture.pixels().flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 0]).collect();
-                let buffer = gst::Buffer::from_slice(pixels);
+    fn push(&mut self, picture: &Prepared, pictures: u32) -> anyhow::Result<()> {
+        match (self, picture) {
+            (Self::Gif(gif), Prepared::Gif(picture)) => gif.push(picture, pictures),
+            (Self::Mp4 { video, rate, shown, .. }, Prepared::Mp4(buffer)) => {
                 for _ in 0..pictures {
                     let begin = rate.instant(*shown) - rate.instant(0);
                     *shown += 1;
                     let end = rate.instant(*shown) - rate.instant(0);
-                    video.push(&buffer, begin, begin, end - begin)?;
+                    video.push(buffer, begin, begin, end - begin)?;
                 }
                 Ok(())
+            }
+            (Self::Gif(_), Prepared::Mp4(_)) | (Self::Mp4 { .. }, Prepared::Gif(_)) => {
+                bail!("a picture was prepared for another kind of file")
             }
         }
     }
