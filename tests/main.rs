@@ -19,6 +19,7 @@ mod elections;
 mod examples;
 mod lab;
 mod libcamera;
+mod managing;
 mod network;
 mod operator;
 mod panel;
