@@ -21,6 +21,7 @@ mod health;
 mod lab;
 mod libcamera;
 mod look;
+mod managing;
 mod network;
 mod operator;
 mod panel;

@@ -62,7 +62,7 @@ fn a_device_is_given_its_group_and_place() {
     let lab = Lab::new();
     let _devices = ["a", "b"].map(|id| lab.device(id));
     let visitor = lab.visitor();
-    visitor.roster(TIMEOUT);
+    let _ = visitor.roster(TIMEOUT); // until both are seen
     let change = PlaceChange { group: Change::Set(name("left")), place: Change::Set(3) };
     let reply = visitor.name_device(&name("b"), &change, TIMEOUT).unwrap();
     assert_eq!((reply.device, reply.place.to_string()), (name("b"), "left 3".to_owned()));

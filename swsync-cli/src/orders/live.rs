@@ -145,31 +145,37 @@ impl RigProgress {
         events.iter().map(|event| clean(event)).collect()
     }
 
-    /// The sum of all devices, as a line.
-    pub fn sum(&self, elapsed: Duration) -> String {
-        let open = self.devices.values().filter(|device| device.open && !device.is_silent());
-        let rate: f64 = open.clone().filter_map(|device| device.rate).sum();
+    fn writing(&self) -> impl Iterator<Item = &DeviceProgress> + Clone {
+        self.devices.values().filter(|device| device.open && !device.is_silent())
+    }
+
+    /// The order, for how long it has run, and on how many devices.
+    fn head(&self, elapsed: Duration) -> String {
+        let secs = elapsed.as_secs();
+        let (open, all) = (self.writing().count(), self.devices.len());
+        format!("{}  {:02}:{:02}  {open} of {all} devices write", self.order, secs / 60, secs % 60)
+    }
+
+    /// What all devices have written together.
+    fn total(&self) -> String {
+        let rate: f64 = self.writing().filter_map(|device| device.rate).sum();
         let frames: u64 = self.devices.values().map(|device| device.saved).sum();
         let lost: u64 = self.devices.values().map(|device| device.lost).sum();
-        let secs = elapsed.as_secs();
-        let mut line = format!(
-            "{}  {:02}:{:02}  {} of {} write  {frames} frames  {}  {lost} lost",
-            self.order,
-            secs / 60,
-            secs % 60,
-            open.clone().count(),
-            self.devices.len(),
-            per_second(rate),
-        );
-        if let Some(left) = open.filter_map(|device| device.left).min() {
-            let _ = write!(line, "  {} left", length(left));
+        let mut line = format!("{frames} frames  {}  {lost} lost", per_second(rate));
+        if let Some(left) = self.writing().filter_map(|device| device.left).min() {
+            let _ = write!(line, "  room for {}", length(left));
         }
         line
     }
 
+    /// Both, as a line.
+    pub fn sum(&self, elapsed: Duration) -> String {
+        format!("{}  {}", self.head(elapsed), self.total())
+    }
+
     /// The block on a terminal: the sum, and a line per device; of many devices only those in trouble.
     pub fn block(&self, elapsed: Duration) -> Vec<String> {
-        let mut lines = vec![cut(&self.sum(elapsed))];
+        let mut lines = vec![cut(&self.head(elapsed)), cut(&format!("  {}", self.total()))];
         let width = self.devices.keys().map(|device| device.as_str().len()).max().unwrap_or_default();
         let is_many = self.devices.len() > MOST_LINES;
         let mut shown: Vec<_> =
@@ -290,7 +296,8 @@ mod tests {
         assert_eq!(
             rig.block(Duration::from_secs(63)),
             [
-                "o1  01:03  2 of 2 write  180 frames  6.00 MB/s  0 lost  60 min left",
+                "o1  01:03  2 of 2 devices write",
+                "  180 frames  6.00 MB/s  0 lost  room for 60 min",
                 "  left      90 frames  3.00 MB/s  locked    60 min left",
                 "  r         90 frames  3.00 MB/s  locked    60 min left",
             ]
@@ -307,7 +314,7 @@ mod tests {
         assert!(rig.update(&[losing("a", begin, 3, 2)]).is_empty());
         assert_eq!(rig.update(&[losing("a", begin, 4, 3)]).len(), 1);
         let block = rig.block(Duration::ZERO);
-        assert!(block[1].ends_with("…") && block[1].contains("3 lost: the camera"), "{block:?}");
+        assert!(block[2].ends_with("…") && block[2].contains("3 lost: the camera"), "{block:?}");
     }
 
     #[test]
@@ -317,8 +324,8 @@ mod tests {
         rig.update(&[report("a", begin, 1), report("b", begin, 1)]);
         let events: Vec<_> = (2..6).map(|secs| rig.update(&[report("a", begin, secs)])).collect();
         assert_eq!(events, [vec![], vec![], vec!["b does not answer any more".to_owned()], vec![]]);
-        assert!(rig.block(Duration::ZERO)[2].ends_with("does not answer"));
-        assert!(rig.sum(Duration::ZERO).contains("1 of 2 write"));
+        assert!(rig.block(Duration::ZERO)[3].ends_with("does not answer"));
+        assert!(rig.sum(Duration::ZERO).contains("1 of 2 devices write"));
         assert_eq!(rig.update(&[report("b", begin, 6)]), ["b answers again"]);
     }
 
@@ -334,7 +341,7 @@ mod tests {
         assert!(rig.update(&[full(1)]).is_empty(), "no rate is known yet");
         assert_eq!(rig.update(&[full(2)]), ["a has room for 90 s only"]);
         assert!(rig.update(&[full(3)]).is_empty());
-        assert!(rig.block(Duration::ZERO)[1].contains("90 s left  disk nearly full"));
+        assert!(rig.block(Duration::ZERO)[2].contains("90 s left  disk nearly full"));
     }
 
     #[test]
@@ -352,15 +359,16 @@ mod tests {
         };
         rig.update(&reports(1, 0));
         rig.update(&reports(2, 0));
-        assert_eq!(rig.block(Duration::from_secs(3)).len(), 1, "none is in trouble");
+        assert_eq!(rig.block(Duration::from_secs(3)).len(), 2, "none is in trouble");
         rig.update(&reports(3, 3));
-        assert_eq!(rig.block(Duration::from_secs(3)).len(), 4);
+        assert_eq!(rig.block(Duration::from_secs(3)).len(), 5);
         rig.update(&reports(4, 50));
         let block = rig.block(Duration::from_secs(60));
-        assert_eq!(block.len(), 14);
-        assert_eq!(block[13], "  and 38 more devices in trouble");
+        assert_eq!(block.len(), 15);
+        assert_eq!(block[14], "  and 38 more devices in trouble");
         assert!(block.iter().all(|line| line.chars().count() < 80), "{block:#?}");
-        assert!(block[0].contains("100 of 100 write  12000 frames  300 MB/s  50 lost"), "{}", block[0]);
+        assert!(block[0].ends_with("100 of 100 devices write"), "{}", block[0]);
+        assert_eq!(block[1], "  12000 frames  300 MB/s  50 lost  room for 60 min");
     }
 
     #[test]
@@ -372,10 +380,10 @@ mod tests {
             report.status.open[0].bytes = 0;
             rig.update(&[report]);
         }
-        assert!(rig.block(Duration::ZERO)[1].contains("3.00 MB/s"));
+        assert!(rig.block(Duration::ZERO)[2].contains("3.00 MB/s"));
         let mut done = report("a", begin, 3);
         done.status.open.clear();
         rig.update(&[done]);
-        assert_eq!(rig.block(Duration::ZERO)[1], "  a      60 frames  done, or not begun");
+        assert_eq!(rig.block(Duration::ZERO)[2], "  a      60 frames  done, or not begun");
     }
 }

@@ -11,7 +11,9 @@ mod relative;
 pub mod report;
 mod targets;
 
-pub use arm::{ArmArgs, NotReadyDocument};
+pub use arm::ArmArgs;
+#[cfg(feature = "schema")]
+pub use arm::NotReadyDocument;
 pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, conclude, print_answers, warn_of};
 pub use relative::relative;
