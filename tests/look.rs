@@ -43,7 +43,7 @@ fn camera(seed: u8, exposure: u32, light: f64) -> String {
 }
 
 fn start_left(bed: &TestBed, host: &FakeHost) -> Process {
-    let left = bed.client("left").simulated(2).camera(&camera(2, 2000, 1.0));
+    let left = bed.client("left").simulated(2).camera(&camera(2, 6000, 0.25));
     left.env("SWSYNC_HOST_ROOT", host.0.to_str().unwrap()).start()
 }
 
@@ -62,6 +62,21 @@ fn ok(rig: &Rig<'_>, args: &[&str]) -> Ended {
     ended
 }
 
+/// Runs a command until it succeeds. On a busy machine a control may go out too late for its frame; the command says so, and exits
+/// with 1.
+fn ok_in_time(mut run: impl FnMut() -> Ended) -> Ended {
+    let mut failed = Vec::new();
+    for _ in 0..10 {
+        let ended = run();
+        match ended.code {
+            Some(0) => return ended,
+            Some(1 | 4) => failed.push(ended),
+            _ => panic!("{ended:#?}"),
+        }
+    }
+    panic!("ten times in vain: {failed:#?}");
+}
+
 #[test]
 fn devices_are_named_found_and_made_to_look_alike() {
     let bed = TestBed::exclusive();
@@ -70,8 +85,8 @@ fn devices_are_named_found_and_made_to_look_alike() {
     fs::create_dir_all(&bare).unwrap();
     let bare = bare.to_str().unwrap();
     let leader =
-        bed.leader().simulated(1).camera(&camera(1, 1000, 1.0)).env("SWSYNC_HOST_ROOT", bare).start();
-    let right = bed.client("right").simulated(3).camera(&camera(3, 3000, 1.5)).start();
+        bed.leader().simulated(1).camera(&camera(1, 4000, 0.25)).env("SWSYNC_HOST_ROOT", bare).start();
+    let right = bed.client("right").simulated(3).camera(&camera(3, 8000, 0.375)).start();
     let mut rig = Rig::with(&bed, vec![leader, right, start_left(&bed, &host)]);
     rig.wait_until_ready(LockState::Locked);
     names(&rig, &bed);
@@ -153,7 +168,7 @@ fn are_near(exposures: &[(String, f64)], expected: [f64; 3]) -> bool {
 
 /// Locks, and returns the brightness by device.
 fn lock(rig: &Rig<'_>, args: &[&str]) -> (Value, Vec<u64>) {
-    let locked = json(&ok(rig, &[&["lock", "3a", "--json"], args].concat()));
+    let locked = json(&ok_in_time(|| run(rig, &[&["lock", "3a", "--json"], args].concat())));
     let devices = locked["devices"].as_array().unwrap().iter();
     let brightness = devices.map(|device| device["centre"]["brightness"].as_u64().unwrap());
     let brightness = brightness.collect();
@@ -165,7 +180,7 @@ fn presets_and_locks(rig: &Rig<'_>, config: &Path) {
         let args = [&["preset"], args].concat();
         rig.swsync_with(&[("XDG_CONFIG_HOME", config)], &args).wait_for_up_to(COMMAND_TIMEOUT)
     };
-    let found = [1000.0, 2000.0, 3000.0];
+    let found = [4000.0, 6000.0, 8000.0];
     assert!(are_near(&exposures(rig), found), "{:?}", exposures(rig));
     let saved = preset(&["save", "evening"]);
     assert_eq!(saved.code, Some(0), "{saved:#?}");
@@ -174,19 +189,18 @@ fn presets_and_locks(rig: &Rig<'_>, config: &Path) {
     preset(&["save", "evening"]).assert_failed(1, &["there is a preset evening already", "--force"]);
     // Locked at the geometric mean, and then at what the darkest has.
     let (locked, bright) = lock(rig, &[]);
-    assert!(are_near(&exposures(rig), [1817.0; 3]), "{locked:#} {:?}", exposures(rig));
-    let all_at = ok(rig, &["set", "exposure-time=1000"]);
+    assert!(are_near(&exposures(rig), [5769.0; 3]), "{locked:#} {:?}", exposures(rig));
+    let all_at = ok_in_time(|| run(rig, &["set", "exposure-time=4000"]));
     let (locked, dark) = lock(rig, &["--from", "leader"]);
-    assert!(are_near(&exposures(rig), [1000.0; 3]), "{locked:#} {all_at:?}");
+    assert!(are_near(&exposures(rig), [4000.0; 3]), "{locked:#} {all_at:?}");
     // The pictures were measured, not the values: they are darker, and the one in more light is still brighter.
     assert!(bright.iter().zip(&dark).all(|(bright, dark)| bright > dark), "{bright:?} {dark:?}");
     let difference = &locked["differences"][0];
     assert!(difference["of"] == "brightness" && difference["greatest"][0] == "right", "{locked:#}");
     assert!(difference["percent"].as_f64().unwrap() > 15.0, "{locked:#}");
-    let applied = preset(&["apply", "evening"]);
-    assert_eq!(applied.code, Some(0), "{applied:#?}");
+    let applied = ok_in_time(|| preset(&["apply", "evening"]));
     assert!(are_near(&exposures(rig), found), "{:?} {applied:#?}", exposures(rig));
-    let unlocked = ok(rig, &["unlock", "3a"]);
+    let unlocked = ok_in_time(|| run(rig, &["unlock", "3a"]));
     assert!(unlocked.out.starts_with("unlocked 3 of 3 cameras, from frame "), "{unlocked:#?}");
     assert!(
         unlocked.out.contains("without automatics") && unlocked.out.contains(": leader, left, right"),

@@ -1,7 +1,7 @@
 //! The result of locking the cameras.
 
 use serde::Serialize;
-use swsync_client::camera_settings::{ChangeError, RigChange};
+use swsync_client::camera_settings::{ChangeError, DeviceChange, RigChange};
 use swsync_core::camera_settings::{ChangeState, ControlValues};
 use swsync_core::centre::{CentreColour, CentreReply};
 use swsync_core::grid::FrameNumber;
@@ -134,7 +134,7 @@ pub fn problems(change: &RigChange) -> Vec<String> {
         problems.extend(changed.refusals.iter().map(|refusal| format!("{device}: {}", refusal.why)));
         problems.extend(changed.problem.as_ref().map(|why| format!("{device}: {why}")));
         if changed.problem.is_none() && changed.refusals.is_empty() && !changed.is_exact() {
-            problems.push(format!("{device}: it did not use all of it from frame {} on", change.frame));
+            problems.push(format!("{device}: {}", inexact(changed, change.frame)));
         }
     }
     for objection in &change.objections {
@@ -143,6 +143,19 @@ pub fn problems(change: &RigChange) -> Vec<String> {
         problems.push(format!("{}: {}", objection.device, why.join("; ")));
     }
     problems.iter().map(|problem| clean(problem)).collect()
+}
+
+/// How a camera did otherwise than it should, without an error.
+fn inexact(changed: &DeviceChange, due: FrameNumber) -> String {
+    match changed.outcome.as_ref().map(|outcome| &outcome.state) {
+        Some(ChangeState::Seen { first: Some(first), .. }) => {
+            format!("it used all of it from frame {first} on, not from frame {due}")
+        }
+        Some(ChangeState::Seen { first: None, used, .. }) => {
+            format!("that it used all of it from frame {due} on is not known: it used {used}")
+        }
+        _ => format!("whether it used it from frame {due} on is not known"),
+    }
 }
 
 /// The devices of an error, and what each says.
@@ -158,7 +171,6 @@ pub fn objections(error: &ChangeError) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use swsync_client::camera_settings::DeviceChange;
     use swsync_core::camera_settings::{ChangeOutcome, ControlRefusal};
     use swsync_core::time::Timestamp;
 
@@ -231,7 +243,10 @@ mod tests {
         let all = change(vec![changed("left", None), refused]);
         assert_eq!(
             problems(&all),
-            ["left: it did not use all of it from frame 70 on", "right: it takes 100 to 1000"]
+            [
+                "left: that it used all of it from frame 70 on is not known: it used exposure-time=4000",
+                "right: it takes 100 to 1000"
+            ]
         );
         let fine = change(vec![changed("left", Some(70))]);
         assert!(problems(&fine).is_empty());
