@@ -135,6 +135,7 @@ fn a_rig_says_how_its_hosts_and_cameras_are() {
     assert_statuses(&rig.statuses());
 
     let long = rig.swsync(&["status", "--long"]).wait();
+    println!("{}", long.out);
     assert_eq!(long.code, Some(0), "{long:#?}");
     for words in [
         "leader: warning: its supply voltage is too low",

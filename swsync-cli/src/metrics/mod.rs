@@ -5,6 +5,7 @@ mod list;
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use parking_lot::Mutex;
+use swsync_core::name::Name;
 use swsync_rig::{RigConfig, Session};
 
 use crate::http;
@@ -33,13 +35,37 @@ const SEARCH: Duration = Duration::from_secs(3);
 #[command(after_help = AFTER_HELP)]
 pub struct MetricsArgs {
     #[command(flatten)]
-    rig: RigArgs,
+    rig: MetricsRigArgs,
     /// Where; 0.0.0.0:9464 lets everybody who reaches this host read them
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464", conflicts_with = "once")]
     listen: SocketAddr,
     /// Print them once, for the textfile collector of node_exporter or to have a look
     #[arg(long)]
     once: bool,
+}
+
+/// As [`RigArgs`], without its `--listen`, which here is where Prometheus asks. (SWSYNC_LISTEN is as ever.)
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Rig")]
+struct MetricsRigArgs {
+    /// Name of the rig. [env: SWSYNC_RIG, also for pipelines] [default: swsync]
+    #[arg(long, value_name = "NAME")]
+    rig: Option<Name>,
+    /// A device (or Zenoh router) of the rig to connect to, as tcp/HOST:PORT; it leads to the others.
+    /// Repeatable, or separated by commas. Without it devices are found by multicast.
+    /// [env: SWSYNC_CONNECT, also for pipelines]
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',')]
+    connect: Vec<String>,
+    /// File of the rig's key. [env: SWSYNC_KEY_FILE, also for pipelines]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+impl MetricsRigArgs {
+    fn args(&self) -> RigArgs {
+        let Self { rig, connect, key_file } = self.clone();
+        RigArgs { rig, connect, key_file, ..RigArgs::default() }
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -61,9 +87,10 @@ Exit codes:
 /// # Errors
 /// There is no rig (with `--once`), or the address cannot be listened at.
 pub fn run(args: &MetricsArgs) -> anyhow::Result<ExitCode> {
-    let config = args.rig.settings()?.visitor_config()?;
+    let rig = args.rig.args();
+    let config = rig.settings()?.visitor_config()?;
     if args.once {
-        let session = args.rig.visit()?;
+        let session = rig.visit()?;
         let text = scrape(&config, Some(&session)).text(Format::Prometheus);
         output::line(text.trim_end());
         return Ok(ExitCode::SUCCESS);
