@@ -19,6 +19,7 @@ pub mod forget;
 pub mod handover;
 pub mod key;
 pub mod log;
+pub mod manual;
 mod orders;
 pub mod output;
 pub mod own_settings;

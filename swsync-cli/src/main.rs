@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status};
+use swsync_cli::{
+    certify, collect, config, exit, forget, handover, key, log, manual, panel, record, shoot, status,
+};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -31,6 +33,14 @@ enum Command {
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
+    Completions(manual::CompletionsArgs),
+    #[command(hide = true)]
+    Man(manual::ManArgs),
+}
+
+/// The command with all its subcommands. Those that are programs of their own are there only to be listed.
+fn command() -> clap::Command {
+    Cli::command().subcommands(handover::subcommands())
 }
 
 fn main() -> ExitCode {
@@ -38,10 +48,8 @@ fn main() -> ExitCode {
     if let Err(error) = handover::run(arguments.get(1..).unwrap_or_default()) {
         return exit::report(Err(error.into()));
     }
-    // External subcommands are there only to be listed.
-    let command = Cli::command().subcommands(handover::subcommands());
     let cli =
-        match command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        match command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
             Ok(cli) => cli,
             Err(error) => return exit::report_usage(&error),
         };
@@ -58,5 +66,7 @@ fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),
+        Command::Completions(args) => manual::completions(args, &command()),
+        Command::Man(args) => manual::man(args, &command()),
     })
 }
