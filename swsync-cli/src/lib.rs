@@ -24,6 +24,7 @@ pub mod key;
 pub mod list_takes;
 pub mod lock;
 pub mod log;
+pub mod manual;
 pub mod metrics;
 pub mod name;
 mod orders;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
     camera_settings, certify, collect, config, exit, forget, handover, identify, key, list_takes, lock, log,
-    metrics, name, panel, preset, record, remove_takes, shoot, status, take_note,
+    manual, metrics, name, panel, preset, record, remove_takes, shoot, status, take_note,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -45,6 +45,14 @@ enum Command {
     Key(key::KeyArgs),
     Panel(panel::PanelArgs),
     Metrics(metrics::MetricsArgs),
+    Completions(manual::CompletionsArgs),
+    #[command(hide = true)]
+    Man(manual::ManArgs),
+}
+
+/// The command with all its subcommands. Those that are programs of their own are there only to be listed.
+fn command() -> clap::Command {
+    Cli::command().subcommands(handover::subcommands())
 }
 
 fn main() -> ExitCode {
@@ -52,10 +60,8 @@ fn main() -> ExitCode {
     if let Err(error) = handover::run(arguments.get(1..).unwrap_or_default()) {
         return exit::report(Err(error.into()));
     }
-    // External subcommands are there only to be listed.
-    let command = Cli::command().subcommands(handover::subcommands());
     let cli =
-        match command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        match command().try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
             Ok(cli) => cli,
             Err(error) => return exit::report_usage(&error),
         };
@@ -83,5 +89,7 @@ fn main() -> ExitCode {
         Command::Key(args) => key::run(args),
         Command::Panel(args) => panel::run(args),
         Command::Metrics(args) => metrics::run(args),
+        Command::Completions(args) => manual::completions(args, &command()),
+        Command::Man(args) => manual::man(args, &command()),
     })
 }

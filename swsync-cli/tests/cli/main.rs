@@ -6,6 +6,7 @@ mod errors;
 mod exit_codes;
 mod handover;
 mod key;
+mod manual;
 mod rig;
 mod schemas;
 mod shoot;
