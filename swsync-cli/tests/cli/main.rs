@@ -8,3 +8,4 @@ mod rig;
 mod shoot;
 mod status;
 mod timescales;
+mod watch;
