@@ -2,7 +2,7 @@
 //! first frame to the last device's answer.
 
 mod arm;
-mod bounds;
+pub mod bounds;
 mod detach;
 mod follow;
 mod live;

@@ -2,6 +2,7 @@
 
 mod details;
 mod report;
+mod watch;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -90,8 +91,11 @@ Exit codes:
 /// There is no rig.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let rig = args.rig.connect()?;
+    if args.watch && !args.json && watch::is_possible() {
+        return watch::run(&rig, args.every);
+    }
     if args.watch {
-        watch(args, &rig);
+        repeat(args, &rig);
     }
     let mut rig_status = ask(&rig);
     if rig_status.is_empty() {
@@ -118,7 +122,7 @@ fn print(args: &StatusArgs, rig_status: &RigStatus) {
 }
 
 /// Repeats until Ctrl-C, which ends the process: there is nothing to clean up.
-fn watch(args: &StatusArgs, rig: &Rig) -> ! {
+fn repeat(args: &StatusArgs, rig: &Rig) -> ! {
     let clear = !args.json && std::io::stdout().is_terminal();
     loop {
         let rig_status = ask(rig);

@@ -1,5 +1,7 @@
 //! The state of the devices: a table with a row for each, or JSON.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use swsync_client::leaders::Following;
 use swsync_client::{Rig, RigSnapshot};
@@ -70,8 +72,7 @@ impl RigStatus {
             return vec!["no devices".into()];
         }
         let RigSnapshot { reports, missed, common, .. } = &self.snapshot;
-        let table =
-            table(self.snapshot.devices().map(|device| device.as_str().len()).max().unwrap_or_default());
+        let table = self.table();
         let nowhere = DevicePlace::default();
         let mut rows: Vec<_> = reports
             .iter()
@@ -89,25 +90,80 @@ impl RigStatus {
             lines.extend(details::lines(reports.iter().map(|report| &report.status)));
             lines.push(String::new());
         }
-        for report in reports {
-            let (device, refused) = (&report.status.device, &report.status.refused);
-            let problems = self.snapshot.objections(&report.status);
-            lines
-                .extend((!problems.is_empty()).then(|| clean(&format!("{device}: {}", problems.join("; ")))));
-            lines.extend(refused.iter().map(|why| clean(&format!("{device}: {why}"))));
-            let warnings = report.status.warnings();
-            let warnings = warnings.iter().map(|what| clean(&format!("{device}: warning: {what}")));
-            lines.extend(warnings);
+        for device in self.snapshot.devices() {
+            let trouble = self.trouble(device).into_iter();
+            let warnings = self.warnings(device).into_iter().map(|what| format!("warning: {what}"));
+            lines.extend(trouble.chain(warnings).map(|what| clean(&format!("{device}: {what}"))));
         }
-        lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
         lines.extend(self.differences());
         lines.extend(self.notices());
         lines.extend(self.path_offsets());
         lines.extend(self.time_line());
         lines.extend(self.is_open.then(|| OPEN.into()));
-        let ready = reports.iter().filter(|report| self.is_ready(&report.status)).count();
-        lines.push(format!("{ready} of {} devices ready", reports.len() + missed.len()));
+        let all = self.snapshot.devices().count();
+        lines.push(format!("{} of {all} devices ready", self.ready()));
         lines
+    }
+
+    /// The table of devices.
+    pub fn table(&self) -> Table<12> {
+        table(self.snapshot.devices().map(|device| device.as_str().len()).max().unwrap_or_default())
+    }
+
+    /// The row of each device in the table.
+    pub fn rows(&self) -> BTreeMap<&DeviceId, [String; 12]> {
+        let rate = self.snapshot.common.rate();
+        let answered = self.snapshot.reports.iter();
+        let answered = answered.map(|report| (&report.status.device, row(&report.status, rate)));
+        answered.chain(self.snapshot.missed.keys().map(|device| (device, no_answer(device)))).collect()
+    }
+
+    /// What is wrong with `device`, a line each: why it is not ready, who was refused because of it, why it does not answer.
+    /// Empty: it is ready.
+    pub fn trouble(&self, device: &DeviceId) -> Vec<String> {
+        if let Some(why) = self.snapshot.missed.get(device) {
+            return vec![why.clone()];
+        }
+        let status = self.snapshot.reports.iter().map(|report| &report.status);
+        let Some(status) = status.into_iter().find(|status| status.device == *device) else {
+            return vec!["it is not in the rig".into()];
+        };
+        let problems = self.snapshot.objections(status);
+        let problems = (!problems.is_empty()).then(|| problems.join("; "));
+        problems.into_iter().chain(status.refused.iter().cloned()).collect()
+    }
+
+    /// What the operator should know of `device` although it could serve an order, a line each.
+    pub fn warnings(&self, device: &DeviceId) -> Vec<String> {
+        let mut statuses = self.snapshot.reports.iter().map(|report| &report.status);
+        statuses.find(|status| status.device == *device).map(Status::warnings).unwrap_or_default()
+    }
+
+    /// What concerns the rig as a whole: differences first, then what the operator should know.
+    pub fn about_rig(&self) -> Vec<String> {
+        let open = self.is_open.then(|| OPEN.into());
+        self.differences().into_iter().chain(self.notices()).chain(open).collect()
+    }
+
+    /// Number of devices that are ready.
+    pub fn ready(&self) -> usize {
+        self.snapshot.reports.iter().filter(|report| self.is_ready(&report.status)).count()
+    }
+
+    /// The rig that this is of.
+    pub const fn snapshot(&self) -> &RigSnapshot {
+        &self.snapshot
+    }
+
+    /// Several leaders of one time scale, if any: for longer than a handover, or not.
+    #[must_use]
+    pub fn lasting(self, is_lasting: bool) -> Self {
+        Self { is_lasting: is_lasting && self.split.is_some(), ..self }
+    }
+
+    /// Whether one time scale has several leaders now.
+    pub const fn is_split(&self) -> bool {
+        self.split.is_some()
     }
 
     fn differences(&self) -> Vec<String> {

@@ -13,3 +13,4 @@ mod shoot;
 mod status;
 mod takes;
 mod timescales;
+mod watch;
