@@ -206,5 +206,5 @@ fn presets_and_locks(rig: &Rig<'_>, config: &Path) {
         unlocked.out.contains("without automatics") && unlocked.out.contains(": leader, left, right"),
         "{unlocked:#?}"
     );
-    preset(&["show", "morning"]).assert_failed(1, &["there is no preset morning", "there is: evening"]);
+    preset(&["apply", "morning"]).assert_failed(1, &["there is no preset morning", "there is: evening"]);
 }
