@@ -18,6 +18,7 @@ pub mod bounded;
 pub mod bridge;
 pub mod certificate;
 pub mod coded;
+pub mod doctor;
 pub mod estimate;
 pub mod frame;
 pub mod frame_number;

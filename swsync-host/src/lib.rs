@@ -4,6 +4,7 @@
 //!
 //! This crate imports `swsync-core` only.
 
+pub mod doctor;
 mod root;
 
 pub use root::HostRoot;
