@@ -5,6 +5,7 @@
 
 mod agreement;
 mod clock_log;
+mod host;
 mod ready;
 #[cfg(test)]
 mod testing;
@@ -14,6 +15,10 @@ use serde::{Deserialize, Serialize};
 
 pub use agreement::{LeaderSplit, RigAgreement, TimedStatus};
 pub use clock_log::ClockLog;
+pub use host::{
+    CameraMode, CameraStatus, HOT_CELSIUS, HostStatus, LITTLE_RECORDING, MAX_WIFI, TimedError, Versions,
+    WEAK_SIGNAL_DBM, WifiStatus,
+};
 pub use ready::{MAX_SILENCE, MAX_UNCERTAINTY, MIN_RECORDING, Quorum, Readiness};
 pub use timescale_change::{TimeScaleChange, TimeScaleHistory};
 

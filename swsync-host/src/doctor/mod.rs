@@ -9,6 +9,7 @@ mod camera;
 mod clock;
 mod cpu;
 mod disk;
+mod kernel_log;
 pub mod mend;
 mod network;
 mod plugin;
@@ -19,9 +20,10 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use swsync_core::doctor::Check;
+use swsync_core::status::WifiStatus;
 
 use crate::HostRoot;
-pub use network::WifiReading;
+pub use kernel_log::KernelLog;
 pub use plugin::{GstInspect, judge_gst_inspect, plugin_folders};
 
 /// A user of the host.
@@ -65,8 +67,8 @@ pub struct Subject {
     pub user: User,
     /// Folders in which GStreamer looks for plugins, the first one first, as paths of the host.
     pub plugin_folders: Vec<PathBuf>,
-    /// What the kernel says of WiFi interfaces.
-    pub wifi: Vec<WifiReading>,
+    /// The WiFi links, of which no file tells all: [`crate::wifi::links`].
+    pub wifi: Vec<WifiStatus>,
     /// The wall clock, in seconds since the Unix epoch.
     pub wall_clock: i64,
 }
@@ -87,7 +89,7 @@ pub fn examine(root: &HostRoot, subject: &Subject) -> Vec<Check> {
         network::ethernet(root),
         cpu::governor(root),
         cpu::clocksource(root),
-        power::supply(root),
+        power::supply(root, &KernelLog::read(root)),
         power::temperature(root),
         cpu::memory(root),
         clock::daemons(&processes),

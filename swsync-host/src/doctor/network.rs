@@ -3,22 +3,9 @@
 use std::fs;
 
 use swsync_core::doctor::{Check, Finding, Problem};
+use swsync_core::status::{WEAK_SIGNAL_DBM, WifiStatus};
 
 use crate::HostRoot;
-
-/// Weaker, and packets are sent again and again. Chosen: where most drivers go down to the lowest rates.
-const WEAK_DBM: i32 = -75;
-
-/// What the kernel says of a WiFi interface (nl80211), which no file has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WifiReading {
-    /// The interface.
-    pub interface: String,
-    /// Whether it sleeps between beacons; `None`: not known.
-    pub power_save: Option<bool>,
-    /// Signal of its access point, in dBm; `None`: it has none, or that is not known.
-    pub signal_dbm: Option<i32>,
-}
 
 /// The interfaces below `/sys/class/net`, sorted.
 fn interfaces(root: &HostRoot) -> Result<Vec<String>, String> {
@@ -37,7 +24,7 @@ fn is_wifi(root: &HostRoot, interface: &str) -> bool {
 }
 
 /// Power save, signal, and rfkill.
-pub(super) fn wifi(root: &HostRoot, readings: &[WifiReading]) -> Check {
+pub(super) fn wifi(root: &HostRoot, links: &[WifiStatus]) -> Check {
     const ID: &str = "wifi";
     let all = match interfaces(root) {
         Ok(all) => all,
@@ -52,18 +39,18 @@ pub(super) fn wifi(root: &HostRoot, readings: &[WifiReading]) -> Check {
     for interface in &wifi {
         let is_up =
             root.text(format!("/sys/class/net/{interface}/operstate")).ok().flatten().as_deref() == Some("up");
-        let reading = readings.iter().find(|reading| reading.interface == *interface);
-        match reading.and_then(|reading| reading.power_save) {
+        let link = links.iter().find(|link| link.interface == *interface);
+        match link.and_then(|link| link.power_save) {
             Some(true) => findings.push(power_save(interface)),
             Some(false) => seen.push(format!("{interface}: power save off")),
             // One that nobody uses does no harm.
             None if !is_up => seen.push(format!("{interface}: not in use")),
             None => unknown.push(interface.clone()),
         }
-        if let Some(signal) = reading.and_then(|reading| reading.signal_dbm).filter(|signal| *signal < WEAK_DBM) {
+        if let Some(signal) = link.and_then(|link| link.signal_dbm).filter(|signal| *signal <= WEAK_SIGNAL_DBM) {
             findings.push(Problem::WifiWeak.finding(
                 format!("{interface} receives its access point badly: packets are lost and sent again"),
-                format!("signal {signal} dBm (nl80211), less than {WEAK_DBM}"),
+                format!("signal {signal} dBm (nl80211); {WEAK_SIGNAL_DBM} is weak"),
                 "move the access point nearer, use 5 GHz with an antenna in sight, or a cable",
             ));
         }

@@ -1,82 +1,98 @@
 //! Supply voltage, throttling and temperature.
 
-use std::fs;
+use swsync_core::doctor::{Check, Finding, Problem};
+use swsync_core::status::HOT_CELSIUS;
 
-use swsync_core::doctor::{Check, Problem};
-
+use super::kernel_log::{self, KernelLog};
 use crate::HostRoot;
+use crate::temperature::processor_celsius;
+use crate::throttling::Throttling;
 
-/// What the firmware of a Raspberry Pi says, as `vcgencmd get_throttled` shows it.
-const FIRMWARE: &str = "/sys/devices/platform/soc/soc:firmware/get_throttled";
-/// The same on a Raspberry Pi 5.
-const FIRMWARE_5: &str = "/sys/devices/platform/axi/axi:firmware/get_throttled";
-
-/// A Raspberry Pi slows down from 80 degrees Celsius on, and most other boards some degrees later.
-const HOT_MILLIDEGREES: i64 = 80_000;
+const PLATFORM: &str = "/sys/devices/platform";
 
 const UNDERVOLTAGE: u32 = 1 << 0;
 const SLOWED: u32 = 1 << 1 | 1 << 2 | 1 << 3;
 
 /// Whether the board has enough voltage, and runs at full speed.
-pub(super) fn supply(root: &HostRoot) -> Check {
+///
+/// A Raspberry Pi's firmware says whether that is so now (`vcgencmd get_throttled`, bits 0 to 3) and was so since it started (bits 16 to
+/// 19). The kernel's driver `rpi_volt` clears the latter every two seconds, and leaves a line in the kernel's log.
+pub(super) fn supply(root: &HostRoot, log: &KernelLog) -> Check {
     const ID: &str = "power-supply";
-    for file in [FIRMWARE, FIRMWARE_5] {
-        match root.text(file) {
-            Ok(Some(text)) => {
-                let digits = text.trim_start_matches("0x");
-                return match u32::from_str_radix(digits, 16) {
-                    Ok(bits) => judge(ID, file, bits),
-                    Err(_) => Check::unknown(
-                        ID,
-                        format!("{file} has {text:?}, which is no hexadecimal number"),
-                        "vcgencmd get_throttled",
-                    ),
-                };
-            }
-            Ok(None) => {}
-            Err(error) => {
-                return Check::unknown(
-                    ID,
-                    format!("{file} cannot be read: {error}"),
-                    "sudo vcgencmd get_throttled: 0x0 is good",
-                );
-            }
-        }
+    let firmware = match firmware(root) {
+        Ok(firmware) => firmware,
+        Err(why) => return Check::unknown(ID, why, "vcgencmd get_throttled: 0x0 is good"),
+    };
+    let known = Throttling::read(root);
+    let mut findings = match &firmware {
+        Some((file, bits)) => judge(file, *bits),
+        None => Vec::new(),
+    };
+    let has = |findings: &[Finding], problem: Problem| findings.iter().any(|finding| finding.id == problem.id());
+    if known.undervoltage == Some(true) && !has(&findings, Problem::Undervoltage) {
+        findings.push(undervoltage("in0_lcrit_alarm of the hwmon rpi_volt: 1".to_owned()));
     }
-    if let Some((file, alarm)) = voltage_alarm(root) {
-        let findings = (alarm != "0").then(|| undervoltage(format!("{file}: {alarm}")));
-        return Check::found(ID, findings.into_iter().collect(), "no alarm of the voltage (hwmon)");
+    if known.throttled == Some(true) && !has(&findings, Problem::Throttled) {
+        findings.push(throttled("a cooling device in /sys/class/thermal slows the CPU down: its cur_state is not 0".to_owned()));
     }
-    let model = root.text("/proc/device-tree/model").ok().flatten().unwrap_or_default();
-    if model.contains("Raspberry Pi") {
+    let model = root.known_text("/proc/device-tree/model").unwrap_or_default();
+    let is_pi = model.contains("Raspberry Pi");
+    let said = log.lines.iter().flatten().find(|line| line.to_lowercase().contains("voltage detected"));
+    if let Some(line) = said.filter(|_| !has(&findings, Problem::Undervoltage)) {
+        findings.retain(|finding| finding.id != Problem::UndervoltageSinceBoot.id());
+        findings.push(undervoltage_before(format!("the kernel's log: {line}")));
+    }
+    if !findings.is_empty() {
+        return Check::found(ID, findings, "");
+    }
+    if is_pi && firmware.is_none() && known.undervoltage.is_none() {
         return Check::unknown(
             ID,
-            format!("neither {FIRMWARE} nor an hwmon named rpi_volt is there"),
+            format!("neither {PLATFORM}/soc/soc:firmware/get_throttled nor an hwmon named rpi_volt is there"),
             "vcgencmd get_throttled: 0x0 is good",
         );
     }
-    Check::ok(ID, "this board does not measure its supply")
+    match (is_pi, &log.lines) {
+        (true, Err(why)) => Check::unknown(
+            ID,
+            format!("the voltage is good now; whether it was since the start is not known: {why}"),
+            kernel_log::REMEDY,
+        ),
+        (true, Ok(_)) => Check::ok(ID, "good now, and since the start"),
+        (false, _) if known == Throttling::default() => Check::ok(ID, "this board does not measure its supply"),
+        (false, _) => Check::ok(ID, "not slowed down"),
+    }
 }
 
-fn judge(id: &str, file: &str, bits: u32) -> Check {
+/// The file and bits of the firmware; `None`: this board has none.
+fn firmware(root: &HostRoot) -> Result<Option<(String, u32)>, String> {
+    // soc/soc:firmware, and soc@107c000000/soc@107c000000:firmware on a Raspberry Pi 5.
+    for soc in root.names(PLATFORM, |name| name.starts_with("soc")) {
+        let file = format!("{PLATFORM}/{soc}/{soc}:firmware/get_throttled");
+        match root.text(&file) {
+            Ok(Some(text)) => {
+                let bits = u32::from_str_radix(text.trim_start_matches("0x"), 16);
+                let bits = bits.map_err(|_| format!("{file} has {text:?}, which is no hexadecimal number"))?;
+                return Ok(Some((file, bits)));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(format!("{file} cannot be read: {error}")),
+        }
+    }
+    Ok(None)
+}
+
+fn judge(file: &str, bits: u32) -> Vec<Finding> {
     let (now, since) = (bits & 0xf, bits >> 16 & 0xf);
     let found = format!("{file}: {bits:#x}");
     let mut findings = Vec::new();
     if now & UNDERVOLTAGE != 0 {
         findings.push(undervoltage(found.clone()));
     } else if since & UNDERVOLTAGE != 0 {
-        findings.push(Problem::UndervoltageSinceBoot.finding(
-            "the supply voltage was too low since the board started: it slows down then, and cameras and SD cards fail",
-            found.clone(),
-            "use the supply that is made for the board, and a short thick cable; then start it again, and look again under load",
-        ));
+        findings.push(undervoltage_before(found.clone()));
     }
     if now & SLOWED != 0 {
-        findings.push(Problem::Throttled.finding(
-            "the board has slowed its CPU down at this moment, for heat or voltage: frames and packets are handled late",
-            found,
-            "cool it (a heat sink, a fan), or mend its supply; `vcgencmd measure_temp` shows how hot it is",
-        ));
+        findings.push(throttled(found));
     } else if since & SLOWED != 0 {
         findings.push(Problem::ThrottledSinceBoot.finding(
             "the board has slowed its CPU down since it started, for heat or voltage",
@@ -84,10 +100,10 @@ fn judge(id: &str, file: &str, bits: u32) -> Check {
             "cool it (a heat sink, a fan), or mend its supply; the mark goes with the next start",
         ));
     }
-    Check::found(id, findings, format!("throttled={bits:#x}"))
+    findings
 }
 
-fn undervoltage(found: String) -> swsync_core::doctor::Finding {
+fn undervoltage(found: String) -> Finding {
     Problem::Undervoltage.finding(
         "the supply voltage is too low: the board slows down, and cameras drop frames",
         found,
@@ -95,46 +111,34 @@ fn undervoltage(found: String) -> swsync_core::doctor::Finding {
     )
 }
 
-/// The file and value of the alarm that the driver `rpi_volt` gives.
-fn voltage_alarm(root: &HostRoot) -> Option<(String, String)> {
-    let mut names: Vec<_> = fs::read_dir(root.path("/sys/class/hwmon"))
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names.into_iter().find_map(|name| {
-        let folder = format!("/sys/class/hwmon/{name}");
-        let is_voltage = root.text(format!("{folder}/name")).ok()?? == "rpi_volt";
-        let file = format!("{folder}/in0_lcrit_alarm");
-        let alarm = root.text(&file).ok()??;
-        is_voltage.then_some((file, alarm))
-    })
+fn undervoltage_before(found: String) -> Finding {
+    Problem::UndervoltageSinceBoot.finding(
+        "the supply voltage was too low since the board started: it slows down then, and cameras and SD cards fail",
+        found,
+        "use the supply that is made for the board, and a short thick cable; then start it again, and look again under load",
+    )
+}
+
+fn throttled(found: String) -> Finding {
+    Problem::Throttled.finding(
+        "the board has slowed its CPU down at this moment, for heat or voltage: frames and packets are handled late",
+        found,
+        "cool it (a heat sink, a fan), or mend its supply",
+    )
 }
 
 /// How hot the board is.
 pub(super) fn temperature(root: &HostRoot) -> Check {
     const ID: &str = "temperature";
-    let zones = fs::read_dir(root.path("/sys/class/thermal")).into_iter().flatten();
-    let mut zones: Vec<_> = zones
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with("thermal_zone"))
-        .collect();
-    zones.sort();
-    let read = |zone: String| {
-        let file = format!("/sys/class/thermal/{zone}/temp");
-        let value = root.text(&file).ok()??.parse::<i64>().ok()?;
-        Some((value, file))
-    };
-    let Some((hottest, file)) = zones.into_iter().filter_map(read).max() else {
+    let Some(celsius) = processor_celsius(root) else {
         return Check::ok(ID, "this host does not measure it");
     };
-    let degrees = hottest / 1000;
-    let finding = (hottest >= HOT_MILLIDEGREES).then(|| {
+    let finding = (celsius >= HOT_CELSIUS).then(|| {
         Problem::TooHot.finding(
-            format!("the board has {degrees} degrees Celsius: it slows down, and its oscillator drifts while it heats up"),
-            format!("{file}: {hottest}"),
+            "the board is hot: it slows down, and its oscillator drifts while it heats up",
+            format!("/sys/class/thermal, sensor of the processor: {celsius:.1} degrees Celsius; {HOT_CELSIUS} is too hot"),
             "cool it: a heat sink, a fan, air around it; a lower rate or mode also helps",
         )
     });
-    Check::found(ID, finding.into_iter().collect(), format!("{degrees} degrees Celsius"))
+    Check::found(ID, finding.into_iter().collect(), format!("{celsius:.0} degrees Celsius"))
 }

@@ -40,9 +40,24 @@ fn sick() -> Vec<(FakeHost, Problem, &'static str)> {
                 .file("/sys/class/hwmon/hwmon0/name", "rpi_volt")
                 .file("/sys/class/hwmon/hwmon0/in0_lcrit_alarm", "1"),
             P::Undervoltage,
-            "/sys/class/hwmon/hwmon0/in0_lcrit_alarm: 1",
+            "in0_lcrit_alarm of the hwmon rpi_volt: 1",
         ),
-        (pi4().hot(84_250), P::TooHot, "/sys/class/thermal/thermal_zone0/temp: 84250"),
+        // rpi_volt clears the firmware's bits.
+        (
+            pi4().file("/dev/kmsg", "4,812,61230455,-;hwmon hwmon1: Undervoltage detected!\n"),
+            P::UndervoltageSinceBoot,
+            "the kernel's log: [    61.230455] hwmon hwmon1: Undervoltage detected!",
+        ),
+        (
+            FakeHost::new("NVIDIA Jetson Nano Developer Kit")
+                .daemon("chronyd")
+                .plugin(&format!("{LIB}/gstreamer-1.0"), "")
+                .file("/sys/class/thermal/cooling_device0/type", "thermal-cpufreq-0")
+                .file("/sys/class/thermal/cooling_device0/cur_state", "2"),
+            P::Throttled,
+            "cur_state is not 0",
+        ),
+        (pi4().hot(84_250), P::TooHot, "sensor of the processor: 84.2 degrees"),
         (pi4().process(401, "chronyd", &[], &[]), P::TwoClockDaemons, "/proc/401/comm: chronyd, /proc/400/comm: systemd-timesyn"),
         (pi4().process(401, "phc2sys", &["-a", "-r"], &[]), P::TwoClockDaemons, "/proc/401/comm: phc2sys"),
         (pi4().process(401, "ptp4l", &["-S", "-i", "wlan0"], &[]), P::TwoClockDaemons, "/proc/401/comm: ptp4l"),
@@ -166,6 +181,8 @@ fn what_cannot_be_looked_at_is_not_known() {
     let (_, needs) = unknown(&mut changed(pi4(), |host| host.subject.takes = None), "disk");
     assert!(needs.contains("--takes"), "{needs}");
     unknown(&mut pi4().firmware("off"), "power-supply");
+    let (why, needs) = unknown(&mut pi4().without("/dev/kmsg"), "power-supply");
+    assert!(why.contains("good now") && needs.contains("dmesg_restrict"), "{why}, {needs}");
     unknown(&mut pi4().without("/boot/firmware"), "camera-stack");
     unknown(&mut pi4().without("/proc/meminfo"), "memory");
     unknown(&mut pi4().without("/sys/devices/system/clocksource"), "clocksource");

@@ -30,8 +30,9 @@ fn jetson(model: &str) -> FakeHost {
 /// Each with a name.
 fn hosts() -> Vec<(&'static str, FakeHost)> {
     vec![
-        ("Pi 3, WiFi", pi("Raspberry Pi 3 Model B Plus Rev 1.3").wifi("wlan0", false, -61)),
-        ("Pi 3, cable of 100 Mbit/s", pi("Raspberry Pi 3 Model B Rev 1.2").ethernet("eth0", "100", "full")),
+        ("Pi 3, WiFi and a cable of 100 Mbit/s", {
+            pi("Raspberry Pi 3 Model B Plus Rev 1.3").wifi("wlan0", false, -61).ethernet("eth0", "100", "full")
+        }),
         ("Pi 4, both", pi4()),
         ("Pi 4, WiFi not in use", {
             let host = pi("Raspberry Pi 4 Model B Rev 1.5").ethernet("eth0", "1000", "full").wifi_card("wlan0");
@@ -60,6 +61,10 @@ fn hosts() -> Vec<(&'static str, FakeHost)> {
         ("Pi 5, timemaster: phc2sys serves chrony", {
             let host = pi("Raspberry Pi 5 Model B Rev 1.0").ethernet("eth0", "1000", "full").daemon("chronyd");
             host.process(501, "phc2sys", &["-a", "-E", "ntpshm"], &[]).process(502, "ptp4l", &["-H"], &[])
+        }),
+        ("Pi 5, as its firmware is called there", {
+            let host = pi("Raspberry Pi 5 Model B Rev 1.0").without("/sys/devices/platform/soc").ethernet("eth0", "1000", "full");
+            host.file("/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "0\n")
         }),
         ("Zero 2 W", {
             let host = pi("Raspberry Pi Zero 2 W Rev 1.0").wifi("wlan0", false, -66);

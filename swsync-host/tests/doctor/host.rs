@@ -5,8 +5,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use swsync_core::doctor::Check;
+use swsync_core::status::WifiStatus;
 use swsync_host::HostRoot;
-use swsync_host::doctor::{Subject, User, WifiReading, examine, plugin_folders};
+use swsync_host::doctor::{Subject, User, examine, plugin_folders};
 use tempfile::TempDir;
 
 /// 2026-01-01.
@@ -42,6 +43,7 @@ impl FakeHost {
             .file("/sys/class/net/lo/operstate", "unknown")
             .file("/proc/meminfo", "MemTotal:        3884344 kB\nMemFree: 1 kB\nMemAvailable:    3100000 kB")
             .file("/proc/locks", "")
+            .file("/dev/kmsg", "6,1,0,-;Booting Linux on physical CPU 0x0\n")
             .process(1, "systemd", &[], &[]);
         if model.is_empty() { host } else { host.file("/proc/device-tree/model", &format!("{model}\0")) }
     }
@@ -101,10 +103,11 @@ impl FakeHost {
     }
 
     pub fn wifi(mut self, interface: &str, power_save: bool, signal: i32) -> Self {
-        self.subject.wifi.push(WifiReading {
+        self.subject.wifi.push(WifiStatus {
             interface: interface.into(),
             power_save: Some(power_save),
             signal_dbm: Some(signal),
+            tx_bitrate_bps: None,
         });
         self.wifi_card(interface)
     }
@@ -128,7 +131,8 @@ impl FakeHost {
     }
 
     pub fn hot(self, millidegrees: i64) -> Self {
-        self.file("/sys/class/thermal/thermal_zone0/temp", &format!("{millidegrees}\n"))
+        self.file("/sys/class/thermal/thermal_zone0/type", "cpu-thermal\n")
+            .file("/sys/class/thermal/thermal_zone0/temp", &format!("{millidegrees}\n"))
     }
 
     pub fn config(self, text: &str) -> Self {
