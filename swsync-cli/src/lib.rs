@@ -12,6 +12,7 @@
 pub mod certify;
 pub mod collect;
 pub mod config;
+pub mod doctor;
 pub mod duration;
 pub mod exit;
 pub mod forget;

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status};
+use swsync_cli::{certify, collect, config, doctor, exit, forget, handover, key, log, panel, record, shoot, status};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -27,6 +27,7 @@ enum Command {
     Collect(collect::CollectArgs),
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Forget(forget::ForgetArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Collect(args) => collect::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Forget(args) => forget::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),

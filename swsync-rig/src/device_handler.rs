@@ -1,5 +1,6 @@
 //! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
 
+use swsync_core::doctor::Diagnosis;
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
 use swsync_core::status::Status;
 
@@ -21,6 +22,12 @@ pub trait DeviceHandler: Send + Sync {
 
     /// The status of the device.
     fn status(&self) -> Status;
+
+    /// What is wrong with the device and its host. Unlike the others, this is called on a thread of its own, one at a time, and may take
+    /// some seconds. `None`: it does not examine itself.
+    fn diagnose(&self) -> Option<Diagnosis> {
+        None
+    }
 
     /// Handles that another device has the same id and was in the rig first, which was not known when this one joined. This
     /// one has left the rig, since two devices with one id would answer for each other. Tell the user.

@@ -9,6 +9,7 @@
 //! | `.../command` | a stop or cancellation in, `Acknowledgement` out |
 //! | `.../registry` | open orders out |
 //! | `.../status` | `Status` out |
+//! | `.../doctor` | `Diagnosis` out, after some seconds |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
 //! | `swsync/<rig>/id/<folder>/<device>/<instance>` | liveliness token: this device has this id; `folder` is the id in lower case |
@@ -48,13 +49,22 @@ pub(crate) enum QueryKind {
     Command,
     Registry,
     Status,
+    Doctor,
     Claim,
     Serve,
 }
 
 impl QueryKind {
-    const ALL: [Self; 7] =
-        [Self::Order, Self::Offer, Self::Command, Self::Registry, Self::Status, Self::Claim, Self::Serve];
+    const ALL: [Self; 8] = [
+        Self::Order,
+        Self::Offer,
+        Self::Command,
+        Self::Registry,
+        Self::Status,
+        Self::Doctor,
+        Self::Claim,
+        Self::Serve,
+    ];
 }
 
 impl fmt::Display for QueryKind {
@@ -65,6 +75,7 @@ impl fmt::Display for QueryKind {
             Self::Command => "command",
             Self::Registry => "registry",
             Self::Status => "status",
+            Self::Doctor => "doctor",
             Self::Claim => "claim",
             Self::Serve => "serve",
         })

@@ -14,6 +14,7 @@ use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 
+use crate::doctor::Examination;
 use crate::id_claims::IdClaims;
 use crate::keys::{Keys, Member, QueryKind};
 use crate::link::Shared;
@@ -36,6 +37,7 @@ pub(crate) struct Answers {
     member: Member,
     handler: Arc<dyn DeviceHandler>,
     claims: Arc<IdClaims>,
+    examination: Examination,
     warnings: WarningLimit,
 }
 
@@ -47,7 +49,14 @@ impl Answers {
         claims: Arc<IdClaims>,
     ) -> Arc<Self> {
         let shared = Arc::downgrade(session.link());
-        Arc::new(Self { shared, member, handler, claims, warnings: WarningLimit::default() })
+        Arc::new(Self {
+            shared,
+            member,
+            handler,
+            claims,
+            examination: Examination::default(),
+            warnings: WarningLimit::default(),
+        })
     }
 
     /// Makes the member present in `zenoh`, and answers what it is asked.
@@ -94,6 +103,7 @@ impl Answers {
                 let status = Status { refused: self.claims.refused(), ..self.handler.status() };
                 respond(&query, key, encode(&status));
             }
+            QueryKind::Doctor => self.examination.answer(query, key, &self.handler),
             QueryKind::Claim => {
                 if let Some(claim) = parse::<IdClaim>(&query, &self.warnings) {
                     respond(&query, key, encode(&self.claims.judge(&claim)));
@@ -169,7 +179,7 @@ pub(crate) fn respond(query: &Query, key: &str, bytes: Vec<u8>) {
     }
 }
 
-fn refuse(query: &Query, why: String) {
+pub(crate) fn refuse(query: &Query, why: String) {
     if let Err(error) = query.reply_err(encode(&Refusal { why })).wait() {
         swsync_core::log::debug!(%error, "could not refuse"); // the asking session is gone
     }

@@ -14,6 +14,7 @@
 //! at EOS does the streaming thread wait until open orders are finished: see [`OrderService::suspend`].
 
 mod element;
+mod examination;
 mod messages;
 mod service;
 mod settings;

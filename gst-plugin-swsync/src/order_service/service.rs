@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
+use swsync_core::doctor::Diagnosis;
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::log;
@@ -20,9 +22,11 @@ use swsync_core::order::{
 use swsync_core::ring::RingLimits;
 use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_host::doctor::Takes;
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
 use super::element::ElementHooks;
+use super::examination;
 use super::messages::served_message;
 use super::settings::control_error;
 use super::stored_frame::{StoredFrame, Stream};
@@ -45,6 +49,8 @@ pub trait OutputStorage: Send + Sync {
     fn saved_take(&self, order: &Order) -> SavedTake;
     /// What is wrong just now, found without asking the disk.
     fn problem(&self) -> Option<String>;
+    /// The folder that all takes go to.
+    fn folder(&self) -> PathBuf;
 }
 
 /// What is on the disk under the id of an order.
@@ -369,6 +375,15 @@ impl OrderService {
         state.queue.open_orders().find(runs).map(|order| format!("{} is being recorded", order.id()))
     }
 
+    /// Where files go, unless the disk should be left alone now.
+    fn takes(&self) -> Takes {
+        match (self.busy(), &self.storage) {
+            (Some(why), Some(_)) => Takes::Busy(why),
+            (None, Some(storage)) => Takes::At(storage.folder()),
+            (_, None) => Takes::None,
+        }
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.state.lock().queue.is_idle()
     }
@@ -502,6 +517,10 @@ impl DeviceHandler for OrderService {
             refused: Vec::new(),
             timescale_change: state.timescales.change(self.uptime()),
         }
+    }
+
+    fn diagnose(&self) -> Option<Diagnosis> {
+        Some(examination::diagnose(self.device.clone(), &self.status(), self.takes(), self.element.element()))
     }
 
     fn handle_duplicate(&self, error: &ControlError) {

@@ -1,6 +1,7 @@
 //! What is on the disk of an order: read after a restart, and when an order comes that the queue does not know.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ impl OutputStorage for SinkStorage {
     fn problem(&self) -> Option<String> {
         let (what, how_long) = self.activity.longest().filter(|(_, how_long)| *how_long >= SLOW)?;
         Some(format!("the disk has not answered for {} s: {what}", how_long.as_secs()))
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.store.location.root()
     }
 }
 

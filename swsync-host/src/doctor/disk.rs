@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use swsync_core::doctor::{Check, Problem};
 
-use super::Subject;
+use super::{Subject, Takes};
 use crate::HostRoot;
 
 const ID: &str = "disk";
@@ -28,12 +28,19 @@ const SOON: u64 = 600;
 
 /// The disk.
 pub(super) fn disk(root: &HostRoot, subject: &Subject) -> Check {
-    let Some(folder) = &subject.takes else {
-        return Check::unknown(
-            ID,
-            "it is not known where the takes go",
-            "--takes FOLDER, or the device's pipeline has to run",
-        );
+    let folder = match &subject.takes {
+        Takes::At(folder) => folder,
+        Takes::None => return Check::ok(ID, "this device writes no takes"),
+        Takes::Unknown => {
+            return Check::unknown(
+                ID,
+                "it is not known where the takes go",
+                "--takes FOLDER, or the device's pipeline has to run",
+            );
+        }
+        Takes::Busy(why) => {
+            return Check::unknown(ID, format!("the disk is not measured now: {why}"), "the end of that recording");
+        }
     };
     // Before the first order the folder itself need not be there.
     let Some(existing) = folder.ancestors().find(|folder| folder.is_dir()) else {

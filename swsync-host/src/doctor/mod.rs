@@ -54,11 +54,25 @@ impl User {
     }
 }
 
+/// Where a device's takes go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Takes {
+    /// It is not known.
+    #[default]
+    Unknown,
+    /// This device writes none.
+    None,
+    /// Into this folder, as this process sees it.
+    At(PathBuf),
+    /// The disk is needed for something else now: for what.
+    Busy(String),
+}
+
 /// What the checks need to know and no file of the host has.
 #[derive(Debug, Clone, Default)]
 pub struct Subject {
-    /// Where the takes go, as this process sees it. `None`: not known.
-    pub takes: Option<PathBuf>,
+    /// Where the takes go.
+    pub takes: Takes,
     /// Bytes of frames per second that the device has; zero if it has none yet.
     pub bytes_per_second: u64,
     /// Whether frames of the device's camera arrive: then nobody else has the camera.

@@ -1,7 +1,7 @@
 //! A host for each finding: exactly that one is named, with the file and its value.
 
 use swsync_core::doctor::{Check, CheckOutcome, Problem};
-use swsync_host::doctor::{GstInspect, User, judge_gst_inspect};
+use swsync_host::doctor::{GstInspect, Takes, User, judge_gst_inspect};
 
 use crate::host::{FakeHost, pi, pi4};
 
@@ -69,7 +69,7 @@ fn sick() -> Vec<(FakeHost, Problem, &'static str)> {
         ),
         (changed(pi4(), |host| host.subject.wall_clock = 86_400), P::WallClockWrong, "86400 s after 1970"),
         // Nobody can write there, root included.
-        (changed(pi4(), |host| host.subject.takes = Some("/proc/takes".into())), P::DiskNotWritable, "in /proc"),
+        (changed(pi4(), |host| host.subject.takes = Takes::At("/proc/takes".into())), P::DiskNotWritable, "in /proc"),
         (changed(pi4(), |host| host.subject.bytes_per_second = 1 << 60), P::DiskNearlyFull, "0 s of recording"),
         (
             pi4().file("/proc/meminfo", "MemTotal: 435836 kB\nMemAvailable: 21000 kB"),
@@ -178,8 +178,10 @@ fn what_cannot_be_looked_at_is_not_known() {
     assert!(why.contains("wlan0") && needs.starts_with("iw dev wlan0"), "{why}, {needs}");
     let (why, needs) = unknown(&mut pi4().without("/sys/devices/platform/soc"), "power-supply");
     assert!(why.contains("rpi_volt") && needs.contains("vcgencmd"), "{why}, {needs}");
-    let (_, needs) = unknown(&mut changed(pi4(), |host| host.subject.takes = None), "disk");
+    let (_, needs) = unknown(&mut changed(pi4(), |host| host.subject.takes = Takes::Unknown), "disk");
     assert!(needs.contains("--takes"), "{needs}");
+    let busy = changed(pi4(), |host| host.subject.takes = Takes::Busy("take-1 is being recorded".into()));
+    assert!(unknown(&mut { busy }, "disk").0.contains("take-1"));
     unknown(&mut pi4().firmware("off"), "power-supply");
     let (why, needs) = unknown(&mut pi4().without("/dev/kmsg"), "power-supply");
     assert!(why.contains("good now") && needs.contains("dmesg_restrict"), "{why}, {needs}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use swsync_core::doctor::Check;
 use swsync_core::status::WifiStatus;
 use swsync_host::HostRoot;
-use swsync_host::doctor::{Subject, User, examine, plugin_folders};
+use swsync_host::doctor::{Subject, Takes, User, examine, plugin_folders};
 use tempfile::TempDir;
 
 /// 2026-01-01.
@@ -29,7 +29,7 @@ impl FakeHost {
     pub fn new(model: &str) -> Self {
         let takes = temporary();
         let subject = Subject {
-            takes: Some(takes.path().to_owned()),
+            takes: Takes::At(takes.path().to_owned()),
             bytes_per_second: 0,
             frames_arrive: false,
             user: User::current(),
