@@ -88,8 +88,8 @@ impl Examination {
 pub struct HubView {
     /// Its device or host.
     pub place: Name,
-    /// Whether it answers to multicast: `listen` is not set on it.
-    pub answers_multicast: bool,
+    /// Whether `listen` is set on it: then it does not answer to multicast.
+    pub has_listen: bool,
     /// Where it can be reached.
     pub addresses: Vec<SocketAddr>,
 }
@@ -135,7 +135,7 @@ impl Session {
         let hubs = self.link().hubs().into_iter();
         let view = |hub: crate::hub::HubToken| HubView {
             place: hub.place,
-            answers_multicast: hub.kind != HubKind::Fixed,
+            has_listen: hub.kind == HubKind::Fixed,
             addresses: hub.addresses,
         };
         hubs.map(view).collect()

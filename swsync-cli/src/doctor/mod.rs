@@ -211,3 +211,34 @@ fn examine_rig(args: &DoctorArgs) -> anyhow::Result<Examination> {
     });
     Ok(Examination::new(config.rig, devices.collect(), rig, Vec::new(), Some(snapshot)))
 }
+
+#[cfg(test)]
+mod tests {
+    use swsync_core::doctor::Problem;
+
+    /// docs/doctor.md lists every problem, with its severity, and who mends it.
+    #[test]
+    fn the_documentation_lists_every_finding() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/doctor.md");
+        let Ok(text) = std::fs::read_to_string(path) else {
+            eprintln!("docs/doctor.md is not in this package: not compared");
+            return;
+        };
+        let rows: Vec<[String; 3]> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .filter_map(|row| {
+                let cells: Vec<_> = row.split('|').map(str::trim).collect();
+                Some([cells.first()?.trim_end_matches('`').to_owned(), (*cells.get(1)?).to_owned(), (*cells.get(2)?).to_owned()])
+            })
+            .collect();
+        let expected: Vec<_> = Problem::ALL
+            .iter()
+            .map(|problem| {
+                let fix = if problem.is_mended_by_doctor() { "yes" } else { "" };
+                [problem.id().to_owned(), problem.severity().to_string(), fix.to_owned()]
+            })
+            .collect();
+        assert_eq!(rows, expected);
+    }
+}

@@ -95,18 +95,25 @@ fn multicast(config: &RigConfig, hubs: &[HubView], view: &InView) -> Check {
     const ID: &str = "multicast";
     let port = |endpoint: &String| endpoint.rsplit_once(':').map(|(_, port)| port.to_owned());
     let answered: BTreeSet<_> = view.multicast.iter().filter_map(port).collect();
-    let expected: Vec<_> = hubs.iter().filter(|hub| hub.answers_multicast).collect();
-    let is_answer = |hub: &&&HubView| hub.addresses.iter().any(|address| answered.contains(&address.port().to_string()));
+    let has_port = |hub: &&HubView, ports: &BTreeSet<String>| hub.addresses.iter().any(|address| ports.contains(&address.port().to_string()));
     if hubs.is_empty() {
         return Check::unknown(ID, "no device of the rig tells how it is found", RUNNING);
     }
-    if expected.is_empty() {
-        return Check::ok(ID, "not used: every device that others connect to has listen= set");
-    }
-    if let Some(hub) = expected.iter().find(is_answer) {
+    if let Some(hub) = hubs.iter().find(|hub| has_port(hub, &answered)) {
         return Check::ok(ID, format!("{} answers", hub.place));
     }
-    let places: BTreeSet<_> = expected.iter().map(|hub| hub.place.to_string()).collect();
+    if let Some(hub) = hubs.iter().find(|hub| hub.has_listen) {
+        return Check::ok(ID, format!("not used: listen= is set on {}", hub.place));
+    }
+    let told: BTreeSet<_> = config.connect.iter().filter_map(port).collect();
+    if !told.is_empty() && !hubs.iter().any(|hub| has_port(&hub, &told)) {
+        return Check::unknown(
+            ID,
+            "the rig is reached through a router that is no device, and devices that are told its address do not answer to multicast",
+            "--connect with the address of a device",
+        );
+    }
+    let places: BTreeSet<_> = hubs.iter().map(|hub| hub.place.to_string()).collect();
     let how = if config.is_discovering() { "now, though it did when this command began" } else { "though it is reached at its address" };
     let finding = Problem::MulticastLost.finding(
         "multicast does not pass between this host and the rig: devices that are not told addresses do not find each other",

@@ -2,6 +2,7 @@
 
 mod collect;
 mod config;
+mod doctor;
 mod handover;
 mod key;
 mod rig;

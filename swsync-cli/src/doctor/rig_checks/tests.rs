@@ -51,22 +51,26 @@ fn what_devices_say_of_themselves_is_found() {
     assert_eq!(ids(&of(vec![sick], &[])), ["device-id-taken", "device-problem", "clock-not-synced"]);
 }
 
-fn hub(answers_multicast: bool, address: &str) -> HubView {
-    HubView { place: name("pi0"), answers_multicast, addresses: vec![address.parse().unwrap()] }
+fn hub(has_listen: bool, address: &str) -> HubView {
+    HubView { place: name("pi0"), has_listen, addresses: vec![address.parse().unwrap()] }
 }
 
 #[test]
 fn a_rig_that_is_reached_and_not_found_by_multicast_has_lost_it() {
-    let connect = RigConfig::new(name("rig"), Vec::new(), vec!["tcp/10.0.0.1:7447".into()]);
+    let connect = RigConfig::new(name("rig"), Vec::new(), vec!["tcp/10.0.0.1:40100".into()]);
     let view = |multicast: &[&str]| InView { multicast: multicast.iter().map(|&at| at.into()).collect(), ..InView::default() };
-    let hubs = [hub(true, "10.0.0.1:40100")];
+    let hubs = [hub(false, "10.0.0.1:40100")];
     assert!(is_ok(&multicast(&connect, &hubs, &view(&["tcp/10.0.0.1:40100"]))));
     let lost = multicast(&connect, &hubs, &view(&[]));
     assert_eq!(ids(&lost), ["multicast-lost"]);
     assert!(lost.findings()[0].found.contains("pi0 does not answer though it is reached"), "{lost:?}");
     // Somebody else's rig answers.
     assert_eq!(ids(&multicast(&connect, &hubs, &view(&["tcp/10.0.0.9:40900"]))), ["multicast-lost"]);
-    assert!(is_ok(&multicast(&connect, &[hub(false, "10.0.0.1:7447")], &view(&[]))), "it is not used");
+    // A second hub of devices that are told the address of the first.
+    let fixed = [hub(true, "10.0.0.1:40100"), hub(false, "10.0.0.2:40101")];
+    assert!(is_ok(&multicast(&connect, &fixed, &view(&[]))), "it is not used");
+    let router = RigConfig::new(name("rig"), Vec::new(), vec!["tcp/10.0.0.1:7447".into()]);
+    assert!(multicast(&router, &hubs, &view(&[])).is_unknown(), "behind a router of Zenoh");
     assert!(multicast(&connect, &[], &view(&[])).is_unknown());
 }
 
