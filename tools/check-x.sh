@@ -68,6 +68,14 @@ for ((i = 0; i < ${#faults[@]}; i += 2)); do
     expect 1 "${faults[i + 1]}" -- ./x lint
 done
 
+say '  which tests are tried once more: those that failed, unless a binary ended early'
+printf '#[test]\nfn one() {}\n#[test]\nfn two() {\n    panic!("failures:\\n    one");\n}\n' >crate/src/lib.rs
+! cargo test --no-fail-fast >"$folder/log" 2>&1 || die 'a test that panics passes'
+expect 0 'lib -- --exact two' -- "$top/tools/failed-tests.py" "$folder/log"
+printf '#[test]\nfn one() {\n    std::process::abort();\n}\n' >crate/src/lib.rs
+! cargo test --no-fail-fast >"$folder/log" 2>&1 || die 'a test that ends its process passes'
+expect 1 -- "$top/tools/failed-tests.py" "$folder/log"
+
 say '  any other Rust: all are shown, and nothing fails'
 manifest 1.0.0 1.85
 printf '%s\n' "${faults[4]}" "${faults[0]}" "${faults[2]/one/two}" "${faults[6]}" >crate/src/lib.rs

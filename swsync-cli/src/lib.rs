@@ -5,31 +5,38 @@
 //! part of this library: [`table`], [`output`], [`exit`], [`log`], [`duration`], [`rig`], and [`takes`].
 //!
 //! Where to begin reading: [`shoot`] is the shortest command; the module `orders` has what all commands share that
-//! give orders; [`collect`] fetches files; [`exit`] has the exit codes.
+//! give orders; [`collect`] fetches files; [`exit`] has the exit codes, [`error_report`] what is printed of errors.
 
 #![forbid(unsafe_code)]
 
+pub mod camera_settings;
 pub mod certify;
 pub mod collect;
 pub mod config;
 pub mod doctor;
 pub mod duration;
+pub mod error_report;
 pub mod exit;
 pub mod forget;
 pub mod handover;
 pub mod key;
+pub mod list_takes;
 pub mod log;
 mod orders;
 pub mod output;
 pub mod own_settings;
 pub mod panel;
 pub mod record;
+pub mod remove_takes;
 pub mod rig;
-pub mod rig_time;
+pub use swsync_client::rig_time;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod shoot;
 mod signals;
 pub mod status;
 pub mod table;
-pub mod takes;
+pub mod take_note;
+pub use swsync_client::takes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -6,7 +6,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{certify, collect, config, doctor, exit, forget, handover, key, log, panel, record, shoot, status};
+use swsync_cli::{
+    camera_settings, certify, collect, config, doctor, exit, forget, handover, key, list_takes, log, panel,
+    record, remove_takes, shoot, status, take_note,
+};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -24,10 +27,15 @@ enum Command {
     Record(record::RecordArgs),
     Stop(record::StopArgs),
     Cancel(record::CancelArgs),
+    Takes(list_takes::TakesArgs),
+    Note(take_note::NoteArgs),
     Collect(collect::CollectArgs),
+    Rm(remove_takes::RemoveArgs),
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
+    Set(camera_settings::SetArgs),
+    Get(camera_settings::GetArgs),
     Forget(forget::ForgetArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
@@ -40,18 +48,27 @@ fn main() -> ExitCode {
         return exit::report(Err(error.into()));
     }
     // External subcommands are there only to be listed.
-    let matches = Cli::command().subcommands(handover::subcommands()).get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = Cli::command().subcommands(handover::subcommands());
+    let cli =
+        match command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
+            Ok(cli) => cli,
+            Err(error) => return exit::report_usage(&error),
+        };
     log::init(cli.verbosity);
     exit::report(match &cli.command {
         Command::Shoot(args) => shoot::run(args),
         Command::Record(args) => record::run(args),
         Command::Stop(args) => record::stop(args),
         Command::Cancel(args) => record::cancel(args),
+        Command::Takes(args) => list_takes::run(args),
+        Command::Note(args) => take_note::run(args),
         Command::Collect(args) => collect::run(args),
+        Command::Rm(args) => remove_takes::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Set(args) => camera_settings::set(args),
+        Command::Get(args) => camera_settings::get(args),
         Command::Forget(args) => forget::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),

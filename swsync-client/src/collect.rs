@@ -11,13 +11,16 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, PathError, TAKE_JSON, check_path};
+use swsync_core::manifest::{
+    FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, NOTE_JSON, PathError, TAKE_JSON, check_path,
+};
 use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_files::digest::{Sha256, of_file};
 use swsync_files::{Disk, Storage as _, partial_of};
 use swsync_rig::share::{FileDigest, FileEntry};
 
 use crate::pending::{self, Pending};
+use crate::removal::sha256_of_list;
 use crate::{RemoteError, RemoteTakes};
 
 /// Bytes of one request: a tenth of a second on good WiFi.
@@ -29,6 +32,13 @@ const TRIES: usize = 3;
 /// Name of the list of collected files, in the folder of a device's part of a take.
 const LIST: &str = ".collected.jsonl";
 
+const WAIT_FOR_OTHER: &str = "wait until it is done, or end it";
+const OTHER_FOLDER: &str = "collect one of the two into another folder, and name them differently";
+const CHECK_DISK: &str = "is the device's disk failing?";
+const AT_REST: &str = "collect it again once its order is over";
+const UPDATE_DEVICE: &str = "update swsync on that device; no swsync lists such files";
+const AGAIN: &str = "collect again";
+
 /// Why a take is not collected, or not completely. Collected files stay, and are not fetched again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,8 +46,16 @@ pub enum CollectError {
     /// The device fails.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// The device cannot be reached.
+    #[error("{device} cannot be asked for its files: {why}; once it is there, {AGAIN}")]
+    Absent {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
     /// This host's disk fails.
-    #[error("cannot write {}: {error}{}", path.display(), remedy(error))]
+    #[error("cannot write {}: {error}; {}", path.display(), remedy(error))]
     Local {
         /// The file.
         path: PathBuf,
@@ -45,15 +63,14 @@ pub enum CollectError {
         error: io::Error,
     },
     /// Another process collects the same take.
-    #[error("{} is being collected by another process", folder.display())]
+    #[error("{} is being collected by another process: {WAIT_FOR_OTHER}", folder.display())]
     Locked {
         /// The take's folder.
         folder: PathBuf,
     },
     /// Two names that are one on disks without upper and lower case.
     #[error(
-        "{} is here already, and is the folder of {name} too where upper and lower case are one: collect one of the two into \
-         another folder, and name them differently",
+        "{} is here already, and is the folder of {name} too where upper and lower case are one: {OTHER_FOLDER}",
         there.display()
     )]
     Alike {
@@ -64,8 +81,7 @@ pub enum CollectError {
     },
     /// The fetched bytes differ from the device's file.
     #[error(
-        "{device}: {path} came broken {TRIES} times: its SHA-256 is {here} here and {there} there; is the \
-         device's disk failing?"
+        "{device}: {path} came broken {TRIES} times: its SHA-256 is {here} here and {there} there; {CHECK_DISK}"
     )]
     Corrupt {
         /// The device.
@@ -78,7 +94,7 @@ pub enum CollectError {
         there: String,
     },
     /// The file is being written.
-    #[error("{device}: {path} keeps changing while it is fetched")]
+    #[error("{device}: {path} keeps changing while it is fetched: {AT_REST}")]
     Changing {
         /// The device.
         device: DeviceId,
@@ -86,12 +102,10 @@ pub enum CollectError {
         path: String,
     },
     /// A name that leads out of the folder.
-    #[error("the device lists a file that cannot be meant: {0}")]
+    #[error("the device lists a file that cannot be meant: {0}; {UPDATE_DEVICE}")]
     Path(#[from] PathError),
     /// The take cannot be deleted, since not all of it is here.
-    #[error(
-        "{device}: nothing is deleted, since {path} here differs from the file on the device; collect again"
-    )]
+    #[error("{device}: nothing is deleted, since {path} here differs from the file on the device; {AGAIN}")]
     NotHere {
         /// The device.
         device: DeviceId,
@@ -100,13 +114,30 @@ pub enum CollectError {
     },
 }
 
-/// What to do about an error.
+impl CollectError {
+    /// What to do about it. `None`: the device's own text says it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::Remote(error) => return error.remedy(),
+            Self::Local { error, .. } => remedy(error).into(),
+            Self::Locked { .. } => WAIT_FOR_OTHER.into(),
+            Self::Alike { .. } => OTHER_FOLDER.into(),
+            Self::Corrupt { .. } => CHECK_DISK.into(),
+            Self::Changing { .. } => AT_REST.into(),
+            Self::Path(_) => UPDATE_DEVICE.into(),
+            Self::Absent { .. } | Self::NotHere { .. } => AGAIN.into(),
+        })
+    }
+}
+
+/// What to do about an error of this host's disk.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; make room and collect again: it goes on where it stopped"
+            "make room and collect again: it goes on where it stopped"
         }
-        _ => "",
+        _ => "collect into a folder that you may write to",
     }
 }
 
@@ -147,6 +178,8 @@ pub struct Collected {
     pub kept: Vec<String>,
     /// Whether the device has completed the take.
     pub complete: bool,
+    /// SHA-256 of the list of files, for [`CollectedMark`](swsync_core::share::CollectedMark). `None`: not all of them are here.
+    pub sha256: Option<String>,
 }
 
 /// A take that was deleted on its device.
@@ -232,6 +265,11 @@ pub fn collect(
             .map_err(|error| CollectError::Local { path: folder.path.join(pending::NOTE), error })?;
     }
     let here = || files.iter().filter(|file| !gone.contains(&file.path));
+    let known = |file: &'_ FileEntry| folder.collected.get_key_value(&file.path);
+    let digests: Option<Vec<_>> = here().map(known).collect();
+    let sha256 = digests
+        .filter(|_| complete && gone.is_empty())
+        .map(|all| sha256_of_list(all.into_iter().map(|(path, digest)| (path.as_str(), digest))));
     Ok(Collected {
         folder: folder.path.clone(),
         files: here().count(),
@@ -240,12 +278,13 @@ pub fn collect(
         gone: gone.len(),
         kept: folder.kept,
         complete,
+        sha256,
     })
 }
 
 /// Whether `path` is a side file, which the device rewrites.
 fn is_side(path: &str) -> bool {
-    [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].contains(&path)
+    [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, NOTE_JSON, TAKE_JSON].contains(&path)
 }
 
 /// Whether a file that the device refuses has been removed since it was listed. `left` caches the files that remain; the device

@@ -371,9 +371,7 @@ mod tests {
     #[test]
     fn a_strangers_diagnosis_is_bounded() {
         let check = serde_json::json!({ "check": "x", "state": "ok", "seen": "\u{1b}[2J" });
-        let of = |number: usize| {
-            serde_json::json!({ "host": "pi", "software": "9", "checks": vec![check.clone(); number] })
-        };
+        let of = |number: usize| serde_json::json!({ "host": "pi", "software": "9", "checks": vec![check.clone(); number] });
         let read = decode::<Diagnosis>(&encode(&of(MAX_CHECKS))).unwrap();
         assert!(matches!(&read.checks[0].outcome, CheckOutcome::Ok { seen } if !seen.contains('\u{1b}')));
         assert!(decode::<Diagnosis>(&encode(&of(MAX_CHECKS + 1))).is_err());

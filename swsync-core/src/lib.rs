@@ -16,6 +16,7 @@
 pub mod align;
 pub mod bounded;
 pub mod bridge;
+pub mod camera_settings;
 pub mod certificate;
 pub mod coded;
 pub mod doctor;

@@ -130,6 +130,7 @@ fn check_shape(json: &[u8]) -> Result<(), MessageError> {
 
 /// Id of a time scale: a random number. Instants of two time scales are never compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct TimeScale(pub u64);
 

@@ -1,5 +1,6 @@
 //! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
 
+use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
 use swsync_core::doctor::Diagnosis;
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
 use swsync_core::status::Status;
@@ -17,7 +18,7 @@ pub trait DeviceHandler: Send + Sync {
     /// Stops or cancels an order.
     fn handle_command(&self, command: &OrderCommand) -> Acknowledgement;
 
-    /// The open orders and recent commands, for devices that missed some.
+    /// The open orders, recent commands and camera settings, for devices that missed some.
     fn registry(&self) -> OrderRoster;
 
     /// The status of the device.
@@ -27,6 +28,17 @@ pub trait DeviceHandler: Send + Sync {
     /// some seconds. `None`: it does not examine itself.
     fn diagnose(&self) -> Option<Diagnosis> {
         None
+    }
+
+    /// Handles a request that concerns the settings of the camera. One may come twice.
+    fn handle_settings(&self, request: &SettingsRequest) -> SettingsReply {
+        let _ = request;
+        SettingsReply::refused("this device has no camera that swsync can set")
+    }
+
+    /// Learns which settings other devices know of.
+    fn learn_settings(&self, known: &SettingsLog) {
+        let _ = known;
     }
 
     /// Handles that another device has the same id and was in the rig first, which was not known when this one joined. This

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use crate::queries::{refuse, respond};
 use crate::{DeviceHandler, DeviceReply, RigConfig, Session};
 
 /// How long a diagnosis is given again to whoever asks: examining writes to the disk.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(2);
 
 /// Most questions that wait for a diagnosis.
 const MAX_WAITING: usize = 16;
@@ -155,7 +155,9 @@ impl Session {
                     adverts.insert((advert.device.clone(), advert.server), advert);
                 }
                 Ok(_) => {}
-                Err(error) => swsync_core::log::debug!(%error, "an advert of a time service that cannot be read"),
+                Err(error) => {
+                    swsync_core::log::debug!(%error, "an advert of a time service that cannot be read")
+                }
             }
         }
         adverts.into_values().collect()

@@ -12,12 +12,13 @@
 //! | `.../doctor` | `Diagnosis` out, after some seconds |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
+//! | `.../settings` | a `SettingsRequest` for its camera in, `SettingsReply` out |
 //! | `swsync/<rig>/id/<folder>/<device>/<instance>` | liveliness token: this device has this id; `folder` is the id in lower case |
 //! | `swsync/<rig>/leaving/<device>/<instance>` | liveliness token: this device is about to leave in good order |
 //! | `swsync/<rig>/hub/<hub>/<kind>/<instance>/<place>/<addresses>` | liveliness token: a hub runs there ([`crate::hub`]) |
 //! | `swsync/<rig>/keep/<hub>/roster` | queryable of a hub: the devices that it sees and misses out |
-//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders that it knows out |
-//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order or command for others to keep in |
+//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders and camera settings that it knows out |
+//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order, command or change of settings for others to keep in |
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
 //! | `swsync/<rig>/time/<instance>` | put and queryable: the `TimeAdvert` of a device that serves time |
 //!
@@ -52,10 +53,11 @@ pub(crate) enum QueryKind {
     Doctor,
     Claim,
     Serve,
+    Settings,
 }
 
 impl QueryKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Order,
         Self::Offer,
         Self::Command,
@@ -64,6 +66,7 @@ impl QueryKind {
         Self::Doctor,
         Self::Claim,
         Self::Serve,
+        Self::Settings,
     ];
 }
 
@@ -78,6 +81,7 @@ impl fmt::Display for QueryKind {
             Self::Doctor => "doctor",
             Self::Claim => "claim",
             Self::Serve => "serve",
+            Self::Settings => "settings",
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The control plane of a camera rig over Zenoh: presence, orders, settings, and sharing of a device's takes.
 //!
 //! A [`Session`] is a connection to the network. A device joins the rig through it ([`Session::join`]), and implements
-//! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), or hear
+//! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), set cameras
+//! ([`Session::settings`]), or hear
 //! where rig time is served ([`Session::join_time`]). Time itself never goes this way. `swsync_core` defines the messages.
 //!
 //! ```no_run
@@ -24,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+mod camera_settings;
 mod config;
 mod device_handler;
 mod doctor;

@@ -191,7 +191,14 @@ mod tests {
         let device = DeviceId::new("a").unwrap();
         for number in 0..MAX_COMMANDS + 8 {
             let command = OrderCommand::Cancel { order: order(number).id().clone() };
-            known.add(&device, OrderRoster { orders: vec![order(number)], commands: vec![command] });
+            known.add(
+                &device,
+                OrderRoster {
+                    orders: vec![order(number)],
+                    commands: vec![command],
+                    ..OrderRoster::default()
+                },
+            );
         }
         assert_eq!((known.registry.orders.len(), known.registry.commands.len()), (MAX_ORDERS, MAX_COMMANDS));
     }
@@ -204,7 +211,7 @@ mod tests {
         for stop in stops {
             let mut order = order(1);
             order.stop_at(order.at() + stop);
-            known.add(&device, OrderRoster { orders: vec![order], commands: Vec::new() });
+            known.add(&device, OrderRoster { orders: vec![order], ..OrderRoster::default() });
         }
         let [order] = &known.registry.orders[..] else { panic!("{known:?}") };
         assert_eq!(order.stop(), Some(order.at() + Span::from_secs(3)));

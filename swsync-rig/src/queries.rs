@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use swsync_core::camera_settings::SettingsRequest;
 use swsync_core::message::{decode_request, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
@@ -107,6 +108,12 @@ impl Answers {
             QueryKind::Claim => {
                 if let Some(claim) = parse::<IdClaim>(&query, &self.warnings) {
                     respond(&query, key, encode(&self.claims.judge(&claim)));
+                }
+            }
+            QueryKind::Settings => {
+                if let Some(request) = parse::<SettingsRequest>(&query, &self.warnings) {
+                    swsync_core::log::debug!(?request, "camera settings");
+                    respond(&query, key, encode(&self.handler.handle_settings(&request)));
                 }
             }
             QueryKind::Serve => {

@@ -459,7 +459,7 @@ impl Camera for SimulatedCamera {
         let period = self.configured.as_ref().map(|configured| configured.frame_duration);
         let fits = period.unwrap_or(self.frame_limits().1);
         let longest = if self.simulation.phone { PHONE_LONGEST } else { fits };
-        settings::ranges(&self.id(), model, longest)
+        settings::ranges(&self.id(), model, longest, self.simulation.exposure)
     }
 
     fn control_lead(&self) -> u32 {

@@ -13,7 +13,7 @@ use swsync_host::doctor::{Subject, Takes, User, examine, plugin_folders, wall_cl
 use swsync_host::wifi;
 use swsync_rig::host_name;
 
-use super::source_info::upstream_elements;
+use super::source_info::all_upstream;
 
 /// A camera whose newest frame is younger than this is in use by this device.
 const FRAMES_ARRIVE: Span = Span::from_secs(2);
@@ -62,15 +62,18 @@ fn own_folder(root: &HostRoot) -> Option<PathBuf> {
         return None;
     }
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
-    let path = maps.lines().find_map(|line| Some(&line[line.find('/').filter(|_| line.ends_with("/libgstswsync.so"))?..]))?;
+    let path = maps
+        .lines()
+        .find_map(|line| Some(&line[line.find('/').filter(|_| line.ends_with("/libgstswsync.so"))?..]))?;
     Path::new(path).parent().map(Path::to_owned)
 }
 
 /// Whether frames can be made short enough, as the aligner of the `swsyncsrc` upstream of `element` has found.
 fn headroom(element: Option<&gst::Element>) -> Check {
     const ID: &str = "headroom";
-    let elements = element.map(upstream_elements).unwrap_or_default();
-    let is_source = |element: &&gst::Element| element.factory().is_some_and(|factory| factory.name() == "swsyncsrc");
+    let elements = element.map(all_upstream).unwrap_or_default();
+    let is_source =
+        |element: &&gst::Element| element.factory().is_some_and(|factory| factory.name() == "swsyncsrc");
     let Some(source) = elements.iter().find(is_source) else {
         return Check::ok(ID, "frames are not from swsyncsrc, so none is shifted");
     };

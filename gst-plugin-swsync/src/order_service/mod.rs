@@ -13,6 +13,8 @@
 //! Orders come in on threads of the control plane. Neither these nor the streaming thread wait for the output while frames come. Only
 //! at EOS does the streaming thread wait until open orders are finished: see [`OrderService::suspend`].
 
+mod camera;
+mod camera_settings;
 mod element;
 mod examination;
 mod messages;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
+use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
 use swsync_core::doctor::Diagnosis;
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
@@ -25,6 +26,7 @@ use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_host::doctor::Takes;
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
+use super::camera_settings::{CameraSettings, Handled};
 use super::element::ElementHooks;
 use super::examination;
 use super::messages::served_message;
@@ -68,6 +70,8 @@ pub enum SavedTake {
 )]
 pub enum Job {
     CarryOut(OrderAction<StoredFrame>),
+    /// Note what the rig has set, for a restart.
+    KeepSettings(Arc<SettingsLog>),
     /// End, once all open orders are finished.
     End,
 }
@@ -104,6 +108,7 @@ pub struct OrderService {
     device: DeviceId,
     element: ElementHooks,
     storage: Option<Box<dyn OutputStorage>>,
+    settings: CameraSettings,
     state: Mutex<State>,
     /// One order at a time is looked for on the disk and opened. Taken before `state`.
     accepting: Mutex<()>,
@@ -139,6 +144,7 @@ impl OrderService {
             }),
             begun: Instant::now(),
             accepting: Mutex::new(()),
+            settings: CameraSettings::new(device.clone(), element.clone()),
             device,
             answered: Condvar::new(),
             element,
@@ -155,6 +161,17 @@ impl OrderService {
     /// Takes up what was open before a restart; call before anything else.
     pub fn restore(&self, journal: Journal, saved: impl FnMut(&Order) -> Vec<FrameRun>) {
         self.act(|state| ((), state.queue.restore(journal, saved)));
+    }
+
+    /// Takes up what the rig had set before a restart.
+    pub fn restore_settings(&self, log: SettingsLog) {
+        self.settings.restore(log);
+    }
+
+    /// Has the worker note what the rig has set.
+    fn keep_settings(&self, settings: Option<Arc<SettingsLog>>) {
+        // Fails only after the worker has ended.
+        settings.into_iter().for_each(|settings| drop(self.jobs.send(Job::KeepSettings(settings))));
     }
 
     /// No more frames come for now: finishes files, and answers every order with what became of it so far.
@@ -210,6 +227,8 @@ impl OrderService {
             state.stream = Some(Arc::new(Stream::new(caps.clone(), grid)));
             ((), state.queue.set_grid(grid))
         });
+        // The camera may have been linked after this element was started.
+        self.settings.sync();
         Ok(())
     }
 
@@ -482,7 +501,17 @@ impl DeviceHandler for OrderService {
     }
 
     fn registry(&self) -> OrderRoster {
-        self.state.lock().queue.roster()
+        OrderRoster { settings: self.settings.known(), ..self.state.lock().queue.roster() }
+    }
+
+    fn handle_settings(&self, request: &SettingsRequest) -> SettingsReply {
+        let Handled { reply, keep } = self.settings.handle(request, self.known_rig_now());
+        self.keep_settings(keep);
+        reply
+    }
+
+    fn learn_settings(&self, known: &SettingsLog) {
+        self.keep_settings(self.settings.learn(known, self.known_rig_now()));
     }
 
     fn status(&self) -> Status {

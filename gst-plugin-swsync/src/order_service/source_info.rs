@@ -42,13 +42,13 @@ impl CameraInfo {
 ///
 /// Only those that [`is_public`] allows: take.json goes to other machines, and anybody in the rig may fetch it.
 pub fn settings_of(last: &gst::Element) -> PipelineSettings {
-    let mut elements = upstream_elements(last);
+    let mut elements = all_upstream(last);
     elements.extend(clock_provider(last).filter(|provider| !elements.contains(provider)));
     elements.iter().map(|element| (element.name().to_string(), settings_on(element))).collect()
 }
 
-/// `last`, and the elements that its frames come through.
-pub(super) fn upstream_elements(last: &gst::Element) -> Vec<gst::Element> {
+/// `last`, and the elements that its frames come through, nearest first.
+pub(super) fn all_upstream(last: &gst::Element) -> Vec<gst::Element> {
     let mut elements = vec![last.clone()];
     let mut next = 0;
     while let Some(element) = elements.get(next).cloned().filter(|_| next < MAX_ELEMENTS) {

@@ -118,6 +118,7 @@ pub fn blank_take(store: &TakeStore, order: &Order, named: Option<&NamedFrames>)
         grid: named.map_or_else(any_grid, NamedFrames::grid),
         first: named.map_or(0, NamedFrames::first),
         count: named.and_then(NamedFrames::count).unwrap_or(0),
+        picture_bytes: None,
         segments: Vec::new(),
         holes: Vec::new(),
         lead_in: 0,

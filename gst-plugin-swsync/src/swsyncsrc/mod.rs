@@ -137,6 +137,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 pub use align::{AlignMethod, AlignPointSetting};
+pub(crate) use controls::{AheadChange, RigSync};
 
 use crate::camera::StreamRole;
 use crate::camera::mode::Orientation;
@@ -152,7 +153,7 @@ glib::wrapper! {
 
 impl SwsyncSrc {
     /// Takes settings of controls.
-    fn controls(&self) -> &controls::ControlQueue {
+    pub(crate) fn controls(&self) -> &controls::ControlQueue {
         self.imp().controls()
     }
 }

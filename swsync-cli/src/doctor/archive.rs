@@ -43,7 +43,18 @@ const PROGRAMS: [(&str, &[&str]); 14] = [
     ("gst-inspect-blacklist.txt", &["gst-inspect-1.0", "-b"]),
     ("gst-inspect-version.txt", &["gst-inspect-1.0", "--version"]),
     ("cam-l.txt", &["cam", "-l"]),
-    ("packages.txt", &["dpkg-query", "-W", "libcamera*", "gstreamer1.0*", "libgstreamer*", "linux-image*", "raspi-firmware*"]),
+    (
+        "packages.txt",
+        &[
+            "dpkg-query",
+            "-W",
+            "libcamera*",
+            "gstreamer1.0*",
+            "libgstreamer*",
+            "linux-image*",
+            "raspi-firmware*",
+        ],
+    ),
     ("throttled.txt", &["vcgencmd", "get_throttled"]),
     ("clock.txt", &["timedatectl", "show"]),
     ("addresses.txt", &["ip", "-brief", "address"]),
@@ -55,8 +66,32 @@ const PROGRAMS: [(&str, &[&str]); 14] = [
 
 /// Lines of the kernel's log with any of these are of interest: supply, heat, cards, cameras, WiFi, clocks, memory.
 const OF_INTEREST: [&str; 26] = [
-    "voltage", "throttl", "thermal", "mmc", "ext4", "i/o error", "brcm", "wlan", "cfg80211", "imx", "ov5647", "unicam", "rp1-cfe", "csi",
-    "v4l", "uvc", "media", "usb", "oom", "out of memory", "clocksource", "i2c", "hung", "segfault", "gst-launch", "macb",
+    "voltage",
+    "throttl",
+    "thermal",
+    "mmc",
+    "ext4",
+    "i/o error",
+    "brcm",
+    "wlan",
+    "cfg80211",
+    "imx",
+    "ov5647",
+    "unicam",
+    "rp1-cfe",
+    "csi",
+    "v4l",
+    "uvc",
+    "media",
+    "usb",
+    "oom",
+    "out of memory",
+    "clocksource",
+    "i2c",
+    "hung",
+    "segfault",
+    "gst-launch",
+    "macb",
 ];
 
 /// Most lines of the kernel's log: the newest.
@@ -75,7 +110,11 @@ pub fn write(path: &Path, examination: &Examination, settings: &RigSettings) -> 
     file.flush().with_context(context)
 }
 
-fn fill(archive: &mut Archive<impl Write>, examination: &Examination, settings: &RigSettings) -> anyhow::Result<()> {
+fn fill(
+    archive: &mut Archive<impl Write>,
+    examination: &Examination,
+    settings: &RigSettings,
+) -> anyhow::Result<()> {
     let root = HostRoot::from_environment();
     archive.add("doctor.txt", &examination.lines().join("\n"))?;
     archive.add("doctor.json", &serde_json::to_string_pretty(examination)?)?;
@@ -110,14 +149,20 @@ fn said(program: &str, arguments: &[&str]) -> String {
 /// The settings of the rig, and where each comes from. A key is named by its file only.
 fn settings_text(settings: &RigSettings) -> String {
     let each = Setting::ALL.map(|setting| {
-        format!("{setting} = {} ({})\n", settings.shown(setting).unwrap_or_else(|| "none".into()), settings.origin(setting))
+        format!(
+            "{setting} = {} ({})\n",
+            settings.shown(setting).unwrap_or_else(|| "none".into()),
+            settings.origin(setting)
+        )
     });
     each.concat()
 }
 
 /// Environment variables that change what GStreamer, libcamera or swsync do.
 fn environment() -> String {
-    let is_ours = |name: &str| ["GST_", "LIBCAMERA_", "SWSYNC_", "RUST_LOG"].iter().any(|start| name.starts_with(start));
+    let is_ours = |name: &str| {
+        ["GST_", "LIBCAMERA_", "SWSYNC_", "RUST_LOG"].iter().any(|start| name.starts_with(start))
+    };
     let all = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let mut lines: Vec<_> = all
         .filter(|(name, _)| is_ours(name))
@@ -179,13 +224,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("help.tar.gz");
         let seen = "rtsp://me:hunter2@host, 00:11:22:33:44:55, psk=hunter2";
-        let host = Diagnosis { device: None, host: "pi".into(), software: "9".into(), checks: vec![Check::ok("a", seen)] };
-        let mut examination = Examination::new(name("rig"), vec![Examined::Host(host)], Vec::new(), Vec::new(), None);
+        let host = Diagnosis {
+            device: None,
+            host: "pi".into(),
+            software: "9".into(),
+            checks: vec![Check::ok("a", seen)],
+        };
+        let mut examination =
+            Examination::new(name("rig"), vec![Examined::Host(host)], Vec::new(), Vec::new(), None);
         let mut sick = status("a");
         sick.problems.push("cannot open rtsp://me:hunter2@host of 00:11:22:33:44:55".into());
         examination.statuses.push(sick);
         let mut settings = RigSettings::default();
-        settings.add(Setting::Connect, "tcp/me:hunter2@pi0:1#key=hunter2", Origin::Environment("SWSYNC_CONNECT"));
+        settings.add(
+            Setting::Connect,
+            "tcp/me:hunter2@pi0:1#key=hunter2",
+            Origin::Environment("SWSYNC_CONNECT"),
+        );
         write(&path, &examination, &settings).unwrap();
         let mut names = Vec::new();
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(File::open(&path).unwrap()));
@@ -200,7 +255,15 @@ mod tests {
             }
             names.push(name);
         }
-        for file in ["doctor.txt", "doctor.json", "status.json", "settings.txt", "kernel.txt", "host.txt", "gst-inspect-swsync.txt"] {
+        for file in [
+            "doctor.txt",
+            "doctor.json",
+            "status.json",
+            "settings.txt",
+            "kernel.txt",
+            "host.txt",
+            "gst-inspect-swsync.txt",
+        ] {
             assert!(names.contains(&format!("swsync-report/{file}")), "{file} is not in {names:?}");
         }
     }
@@ -208,7 +271,10 @@ mod tests {
     #[test]
     fn lines_of_interest_are_chosen() {
         let log = |line: &str| KernelLog { lines: Ok(vec!["[1.0] audit: login".into(), line.into()]) };
-        assert_eq!(kernel_lines(&log("[2.0] hwmon hwmon1: Undervoltage detected!")), "[2.0] hwmon hwmon1: Undervoltage detected!");
+        assert_eq!(
+            kernel_lines(&log("[2.0] hwmon hwmon1: Undervoltage detected!")),
+            "[2.0] hwmon hwmon1: Undervoltage detected!"
+        );
         assert_eq!(kernel_lines(&KernelLog { lines: Err("no permission".into()) }), "no permission\n");
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 use swsync_core::doctor::{Check, Diagnosis, Problem};
 use swsync_host::HostRoot;
-use swsync_host::doctor::{GstInspect, Subject, Takes, User, examine as examine_files, judge_gst_inspect, plugin_folders, wall_clock};
+use swsync_host::doctor::{
+    GstInspect, Subject, Takes, User, examine as examine_files, judge_gst_inspect, plugin_folders, wall_clock,
+};
 use swsync_host::wifi;
 
 use super::programs::{self, Said};
@@ -22,7 +24,12 @@ const OF_DEVICE: [&str; 3] = ["disk", "camera-use", "headroom"];
 
 /// Examines this host. `takes` is where the takes go, if the user says so; `device` is what the device on this host says of itself; `rate`
 /// is its frame rate, as `30/1`.
-pub fn examine(root: &HostRoot, takes: Option<PathBuf>, device: Option<&Diagnosis>, rate: Option<String>) -> Vec<Check> {
+pub fn examine(
+    root: &HostRoot,
+    takes: Option<PathBuf>,
+    device: Option<&Diagnosis>,
+    rate: Option<String>,
+) -> Vec<Check> {
     let subject = Subject {
         takes: takes.map_or(Takes::Unknown, Takes::At),
         bytes_per_second: 0,
@@ -37,7 +44,9 @@ pub fn examine(root: &HostRoot, takes: Option<PathBuf>, device: Option<&Diagnosi
     checks.push(Check::unknown("headroom", "", ""));
     for check in &mut checks {
         let known = device.and_then(|device| device.checks.iter().find(|known| known.id == check.id));
-        if let Some(known) = known.filter(|known| OF_DEVICE.contains(&known.id.as_str()) && (check.is_unknown() || !known.is_unknown())) {
+        if let Some(known) = known.filter(|known| {
+            OF_DEVICE.contains(&known.id.as_str()) && (check.is_unknown() || !known.is_unknown())
+        }) {
             *check = known.clone();
         } else if check.id == "headroom" {
             *check = headroom(rate.as_deref());
@@ -124,7 +133,8 @@ mod tests {
     #[test]
     fn headroom_is_that_of_the_best_mode() {
         let mode = |warning: Option<&str>| json!({ "width": 1, "height": 1, "warning": warning });
-        let camera = |modes: Vec<Value>| json!({ "cameras": [{ "model": "imx219", "modes": modes, "error": null }] });
+        let camera =
+            |modes: Vec<Value>| json!({ "cameras": [{ "model": "imx219", "modes": modes, "error": null }] });
         let tight = mode(Some("its headroom is 1.0 %"));
         assert_eq!(state(&judge_cameras(&camera(vec![tight.clone(), mode(None)]), "30")), "ok");
         let check = judge_cameras(&camera(vec![tight]), "60");
@@ -137,8 +147,15 @@ mod tests {
 
     #[test]
     fn the_version_is_read_from_gst_inspect() {
-        let plugin = Said { success: true, out: "Plugin Details:\n  Name     swsync\n  Version                  0.1.0\n".into(), err: String::new() };
+        let plugin = Said {
+            success: true,
+            out: "Plugin Details:\n  Name     swsync\n  Version                  0.1.0\n".into(),
+            err: String::new(),
+        };
         let read = inspected(&plugin, &Said { success: true, out: "none".into(), err: String::new() });
-        assert_eq!(read, GstInspect { knows_plugin: true, version: Some("0.1.0".into()), blacklist: "none".into() });
+        assert_eq!(
+            read,
+            GstInspect { knows_plugin: true, version: Some("0.1.0".into()), blacklist: "none".into() }
+        );
     }
 }

@@ -120,7 +120,10 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     }
     if let Some(path) = &args.report {
         archive::write(path, &examination, &args.rig_args().settings()?)?;
-        output::tell(&format!("wrote {}: look into it before you send it (tar tzf lists what is in it)", path.display()));
+        output::tell(&format!(
+            "wrote {}: look into it before you send it (tar tzf lists what is in it)",
+            path.display()
+        ));
     }
     Ok(ExitCode::from(examination.exit_code()))
 }
@@ -137,7 +140,7 @@ fn examine_host(args: &DoctorArgs) -> anyhow::Result<Examination> {
     let visited = rig_args.visit();
     let session = match visited {
         Ok(session) => Ok(session),
-        Err(error) if error.is::<ControlError>() => Err(format!("{error:#}")),
+        Err(error) if is_no_rig(&error) => Err(format!("{error:#}")),
         Err(error) => return Err(error),
     };
     output::status_line("examining this host ...");
@@ -145,7 +148,8 @@ fn examine_host(args: &DoctorArgs) -> anyhow::Result<Examination> {
     let (snapshot, diagnosis) = match (&session, &own) {
         (Ok(session), own) => {
             let snapshot = RigSnapshot::take(session);
-            let device = own.clone().filter(|own| snapshot.reports.iter().any(|report| report.status.device == *own));
+            let device =
+                own.clone().filter(|own| snapshot.reports.iter().any(|report| report.status.device == *own));
             let asked = device.map(|device| Targets::Devices([device].into()));
             let replies = asked.map(|asked| session.diagnoses(&asked, DIAGNOSES)).unwrap_or_default();
             (Some(snapshot), replies.into_iter().find_map(|reply| reply.reply.ok()))
@@ -155,14 +159,25 @@ fn examine_host(args: &DoctorArgs) -> anyhow::Result<Examination> {
     // Another host's device may have this host's name, as of a copied SD card: then its answers are not of this host.
     let diagnosis = diagnosis.filter(|diagnosis| diagnosis.host == swsync_rig::host_name());
     let root = HostRoot::from_environment();
-    let examine = || local::examine(&root, args.takes.clone(), diagnosis.as_ref(), rate_of(snapshot.as_ref(), own.as_ref()));
+    let examine = || {
+        local::examine(
+            &root,
+            args.takes.clone(),
+            diagnosis.as_ref(),
+            rate_of(snapshot.as_ref(), own.as_ref()),
+        )
+    };
     let mut checks = examine();
     let mut mends = Vec::new();
     if args.fix {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
         let mender = Mender::new(root.clone(), User::current(), cache);
-        mends = checks.iter().flat_map(swsync_core::doctor::Check::findings).map(|finding| Mend::of(&mender, finding)).collect();
+        mends = checks
+            .iter()
+            .flat_map(swsync_core::doctor::Check::findings)
+            .map(|finding| Mend::of(&mender, finding))
+            .collect();
         if mends.iter().any(|mend: &Mend| mend.done) {
             checks = examine();
         }
@@ -181,6 +196,15 @@ fn examine_host(args: &DoctorArgs) -> anyhow::Result<Examination> {
         checks,
     };
     Ok(Examination::new(config.rig, vec![Examined::Host(host)], rig, mends, snapshot))
+}
+
+/// Whether there is no rig, or it cannot be reached. Other errors are mistakes in the arguments or settings.
+fn is_no_rig(error: &anyhow::Error) -> bool {
+    let known = error.downcast_ref::<ControlError>();
+    matches!(
+        known,
+        Some(ControlError::NobodyThere { .. } | ControlError::Connect { .. } | ControlError::Key { .. })
+    )
 }
 
 /// Frames per second of this host's own device.
@@ -229,7 +253,11 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `"))
             .filter_map(|row| {
                 let cells: Vec<_> = row.split('|').map(str::trim).collect();
-                Some([cells.first()?.trim_end_matches('`').to_owned(), (*cells.get(1)?).to_owned(), (*cells.get(2)?).to_owned()])
+                Some([
+                    cells.first()?.trim_end_matches('`').to_owned(),
+                    (*cells.get(1)?).to_owned(),
+                    (*cells.get(2)?).to_owned(),
+                ])
             })
             .collect();
         let expected: Vec<_> = Problem::ALL

@@ -45,7 +45,8 @@ pub fn ask(program: &str, arguments: &[&str], limit: Duration) -> Result<Said, S
             Err(error) => return Err(format!("{program} cannot be waited for: {error}")),
         }
     };
-    let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+    let text =
+        |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     Ok(Said { success: status.success(), out: text(out), err: text(err) })
 }
 
@@ -70,6 +71,9 @@ mod tests {
         assert_eq!((said.success, said.out.as_str(), said.err.as_str()), (false, "out\n", "err\n"));
         let hung = ask("sleep", &["60"], Duration::from_millis(50)).unwrap_err();
         assert!(hung.contains("did not end"), "{hung}");
-        assert_eq!(ask("no-such-program", &[], Duration::ZERO).unwrap_err(), "no-such-program is not installed");
+        assert_eq!(
+            ask("no-such-program", &[], Duration::ZERO).unwrap_err(),
+            "no-such-program is not installed"
+        );
     }
 }

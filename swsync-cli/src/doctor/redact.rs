@@ -7,8 +7,20 @@ const GONE: &str = "<removed>";
 
 /// Names whose values are secret, wherever they stand before `=` or `:`.
 const SECRET_NAMES: [&str; 14] = [
-    "psk", "password", "passwd", "passphrase", "secret", "token", "wep_key", "private_key", "privatekey", "wpa-psk", "wep-key0", "pin",
-    "serial", "apikey",
+    "psk",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "wep_key",
+    "private_key",
+    "privatekey",
+    "wpa-psk",
+    "wep-key0",
+    "pin",
+    "serial",
+    "apikey",
 ];
 
 /// `text` without secrets.
@@ -22,9 +34,20 @@ pub fn redact(text: &str) -> String {
 fn hide_values(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
     for (at, separator) in lower.match_indices(['=', ':']) {
-        let name: String = lower[..at].trim_end().trim_end_matches(['"', '\'', ')']).chars().rev().take_while(|c| is_name(*c)).collect();
+        let name: String = lower[..at]
+            .trim_end()
+            .trim_end_matches(['"', '\'', ')'])
+            .chars()
+            .rev()
+            .take_while(|c| is_name(*c))
+            .collect();
         let name: String = name.chars().rev().collect();
-        let is_secret = SECRET_NAMES.iter().any(|secret| name == *secret || name.ends_with(&format!("-{secret}")) || name.ends_with(&format!("_{secret}")) || name.ends_with(&format!(".{secret}")));
+        let is_secret = SECRET_NAMES.iter().any(|secret| {
+            name == *secret
+                || name.ends_with(&format!("-{secret}"))
+                || name.ends_with(&format!("_{secret}"))
+                || name.ends_with(&format!(".{secret}"))
+        });
         if is_secret {
             return format!("{}{separator}{GONE}", &line[..at]);
         }
@@ -59,7 +82,11 @@ fn shortened(word: &str) -> String {
     for separator in [':', '-'] {
         let parts: Vec<_> = word.split(separator).collect();
         // One may stand behind another word that ends with the separator.
-        let octets = parts.iter().rev().take_while(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit())).count();
+        let octets = parts
+            .iter()
+            .rev()
+            .take_while(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))
+            .count();
         if octets >= 6 {
             let kept = parts.len() - 3;
             let shown = parts.iter().enumerate().map(|(at, part)| if at >= kept { "xx" } else { part });

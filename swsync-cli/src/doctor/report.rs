@@ -117,7 +117,8 @@ impl Examination {
                         Some(device) => format!("{device} (host {})", diagnosis.host),
                         None => format!("host {}", diagnosis.host),
                     };
-                    let heading = format!("{name}, swsync {}: {}", diagnosis.software, counts(&diagnosis.checks));
+                    let heading =
+                        format!("{name}, swsync {}: {}", diagnosis.software, counts(&diagnosis.checks));
                     part(&mut lines, &heading, &diagnosis.checks, is_alone);
                 }
                 Examined::Silent { device, why } => {
@@ -150,7 +151,10 @@ impl Examination {
                 let mended = findings.iter().filter(|finding| finding.mended_by_doctor).count();
                 let fix = match mended {
                     0 => String::new(),
-                    mended if self.mends.is_empty() => format!("; `sudo swsync doctor --fix` there mends {mended} of them"),
+                    mended if self.mends.is_empty() => {
+                        let place = if self.devices.len() > 1 { " on the device" } else { "" };
+                        format!("; `sudo swsync doctor --fix`{place} mends {mended} of them")
+                    }
                     _ => String::new(),
                 };
                 format!("{found} found, {unknown} not known{silent}{fix}")
@@ -180,7 +184,11 @@ fn part(lines: &mut Vec<String>, heading: &str, checks: &[Check], all: bool) {
     let mut findings: Vec<&Finding> = checks.iter().flat_map(Check::findings).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     for finding in findings {
-        lines.extend(wrapped(&format!("  {:<9}", finding.severity), &format!("{}: {}", finding.id, finding.what), INDENT));
+        lines.extend(wrapped(
+            &format!("  {:<9}", finding.severity),
+            &format!("{}: {}", finding.id, finding.what),
+            INDENT,
+        ));
         let blank = " ".repeat(INDENT);
         lines.extend(wrapped(&format!("{blank}found: "), &finding.found, INDENT + 7));
         let fix = if finding.mended_by_doctor { " (--fix does it)" } else { "" };
@@ -254,7 +262,11 @@ mod tests {
             Problem::CpuGovernorVaries.finding("note", "f1", "m1"),
             Problem::Undervoltage.finding("bad\u{1b}[2J", "f2", "m2"),
         ];
-        let checks = vec![Check::ok("x", "fine"), Check::unknown("y", "no file", "sudo"), Check::found("z", findings, "")];
+        let checks = vec![
+            Check::ok("x", "fine"),
+            Check::unknown("y", "no file", "sudo"),
+            Check::found("z", findings, ""),
+        ];
         let lines = examination(checks).lines();
         assert_eq!(lines[0], "host pi, swsync 0.1.0: 2 found, 1 not known, 1 ok");
         assert!(lines[1].starts_with("  error    undervoltage: bad"), "{lines:#?}");
@@ -262,7 +274,7 @@ mod tests {
         assert!(lines[6].ends_with("m1 (--fix does it)"), "{lines:#?}");
         assert_eq!(lines[7..9], ["  unknown  y: no file", "           needs: sudo"]);
         assert!(lines.concat().chars().all(|c| !c.is_control()));
-        assert!(lines.last().unwrap().contains("--fix` there mends 1"), "{lines:#?}");
+        assert!(lines.last().unwrap().contains("--fix` mends 1"), "{lines:#?}");
     }
 
     #[test]

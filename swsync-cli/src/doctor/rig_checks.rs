@@ -51,7 +51,14 @@ pub fn not_reached(why: &str, config: &RigConfig) -> Vec<Check> {
     let view = InView::look(config, SCOUTS);
     let keys = keys(config, &view, &|| devices_without_key(config));
     let unknown = |id: &str| Check::unknown(id, why, RUNNING);
-    vec![unknown("devices"), unknown("multicast"), unknown("time-port"), unknown("rig-name"), keys, unknown("versions")]
+    vec![
+        unknown("devices"),
+        unknown("multicast"),
+        unknown("time-port"),
+        unknown("rig-name"),
+        keys,
+        unknown("versions"),
+    ]
 }
 
 /// What each device says of itself, and who says nothing.
@@ -75,7 +82,11 @@ fn devices(snapshot: &RigSnapshot, statuses: &[&Status]) -> Check {
             )
         }));
         findings.extend(status.problems.iter().map(|line| {
-            Problem::DeviceProblem.finding(format!("{device} reports a problem"), line, "what the line says; swsync status shows it too")
+            Problem::DeviceProblem.finding(
+                format!("{device} reports a problem"),
+                line,
+                "what the line says; swsync status shows it too",
+            )
         }));
         if let Some(clock) = &status.clock
             && matches!(clock.quality, SyncState::Unsynced | SyncState::Acquiring | SyncState::Holdover)
@@ -95,7 +106,9 @@ fn multicast(config: &RigConfig, hubs: &[HubView], view: &InView) -> Check {
     const ID: &str = "multicast";
     let port = |endpoint: &String| endpoint.rsplit_once(':').map(|(_, port)| port.to_owned());
     let answered: BTreeSet<_> = view.multicast.iter().filter_map(port).collect();
-    let has_port = |hub: &&HubView, ports: &BTreeSet<String>| hub.addresses.iter().any(|address| ports.contains(&address.port().to_string()));
+    let has_port = |hub: &&HubView, ports: &BTreeSet<String>| {
+        hub.addresses.iter().any(|address| ports.contains(&address.port().to_string()))
+    };
     if hubs.is_empty() {
         return Check::unknown(ID, "no device of the rig tells how it is found", RUNNING);
     }
@@ -114,7 +127,11 @@ fn multicast(config: &RigConfig, hubs: &[HubView], view: &InView) -> Check {
         );
     }
     let places: BTreeSet<_> = hubs.iter().map(|hub| hub.place.to_string()).collect();
-    let how = if config.is_discovering() { "now, though it did when this command began" } else { "though it is reached at its address" };
+    let how = if config.is_discovering() {
+        "now, though it did when this command began"
+    } else {
+        "though it is reached at its address"
+    };
     let finding = Problem::MulticastLost.finding(
         "multicast does not pass between this host and the rig: devices that are not told addresses do not find each other",
         format!(
@@ -131,7 +148,8 @@ fn multicast(config: &RigConfig, hubs: &[HubView], view: &InView) -> Check {
 /// Each time service with what came of asking it.
 fn ask_all(adverts: &[TimeAdvert]) -> Vec<TimeAnswer> {
     std::thread::scope(|scope| {
-        let asked: Vec<_> = adverts.iter().map(|advert| scope.spawn(|| time_port::ask(&advert.addresses))).collect();
+        let asked: Vec<_> =
+            adverts.iter().map(|advert| scope.spawn(|| time_port::ask(&advert.addresses))).collect();
         let lost = || TimeAnswer::Silent("the thread that asked has panicked".into());
         asked.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
     })
@@ -154,7 +172,9 @@ fn time_ports(adverts: &[TimeAdvert], statuses: &[&Status], answers: &[TimeAnswe
             unknown.push(advert.device.clone());
             continue;
         }
-        let is_there = statuses.iter().any(|status| status.clock.is_some_and(|clock| clock.server == Some(advert.server)));
+        let is_there = statuses
+            .iter()
+            .any(|status| status.clock.is_some_and(|clock| clock.server == Some(advert.server)));
         let by_tcp = if is_there { "its status came by TCP" } else { "its advert came by TCP" };
         let port = advert.addresses[0].port();
         findings.push(Problem::TimePortBlocked.finding(
@@ -171,7 +191,11 @@ fn time_ports(adverts: &[TimeAdvert], statuses: &[&Status], answers: &[TimeAnswe
         );
     }
     if adverts.is_empty() {
-        return Check::unknown(ID, "no device says where it serves time (swsyncclock announce=false, or none)", "announce=true");
+        return Check::unknown(
+            ID,
+            "no device says where it serves time (swsyncclock announce=false, or none)",
+            "announce=true",
+        );
     }
     Check::found(ID, findings, format!("{seen} time services answer"))
 }
@@ -180,13 +204,21 @@ fn time_ports(adverts: &[TimeAdvert], statuses: &[&Status], answers: &[TimeAnswe
 fn rig_name(snapshot: &RigSnapshot) -> Check {
     const ID: &str = "rig-name";
     let scales: Vec<_> = snapshot.common.leaders().collect();
-    let leaders: BTreeMap<_, _> =
-        scales.iter().flat_map(|(scale, leaders)| leaders.iter().map(move |(leader, devices)| ((*scale, *leader), *devices))).collect();
+    let leaders: BTreeMap<_, _> = scales
+        .iter()
+        .flat_map(|(scale, leaders)| {
+            leaders.iter().map(move |(leader, devices)| ((*scale, *leader), *devices))
+        })
+        .collect();
     if leaders.len() < 2 {
         return Check::ok(ID, "one time scale and one leader");
     }
     let each = leaders.iter().map(|((scale, leader), devices)| {
-        format!("time scale {scale} of leader {} on {}", snapshot.common.leader_name(*leader), named(devices.iter().map(DeviceId::as_str)))
+        format!(
+            "time scale {scale} of leader {} on {}",
+            snapshot.common.leader_name(*leader),
+            named(devices.iter().map(DeviceId::as_str))
+        )
     });
     let finding = Problem::RigNameShared.finding(
         "two rigs of this name are in view, or one was cut in two: orders are served by a part of the devices only",
@@ -217,7 +249,8 @@ fn keys(config: &RigConfig, view: &InView, others: &dyn Fn() -> Vec<DeviceId>) -
         }
         (None, None, _) | (Some(_), _, None) => None,
     };
-    let seen = if config.key.is_some() { "all that is in view has a key" } else { "nothing in view has a key" };
+    let seen =
+        if config.key.is_some() { "all that is in view has a key" } else { "nothing in view has a key" };
     Check::found(ID, finding.into_iter().collect(), seen)
 }
 

@@ -44,12 +44,20 @@ fn ask_at(address: SocketAddr) -> Result<(), String> {
         socket.send(&ntp::encode(&request)).map_err(failed)?;
         let deadline = Instant::now() + PATIENCE;
         let mut bytes = [0; 512];
-        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
             socket.set_read_timeout(Some(left)).map_err(failed)?;
             match socket.recv(&mut bytes) {
                 Ok(length) if is_answer(&bytes[..length], asked) => return Ok(()),
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => break,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    break;
+                }
                 Err(error) => return Err(failed(error)),
             }
         }

@@ -2,12 +2,12 @@
 
 mod server;
 
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 use swsync_core::panel::{CODE_PERIODS, Panel, code_bit};
 use swsync_core::time::Span;
@@ -43,6 +43,32 @@ pub struct PanelArgs {
     /// The error that is to be proven
     #[arg(long, value_name = "TIME", default_value = "250us")]
     max_error: humantime::Duration,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// The document of `swsync panel --json`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum PanelDocument {
+    /// What a screen can prove.
+    Screen {
+        /// Refreshes per second.
+        hz: f64,
+        /// The least error that the screen can prove.
+        floor_ns: Span,
+        /// The error that is to be proven.
+        max_error_ns: Span,
+        /// Whether the screen can prove it.
+        proves: bool,
+    },
+    /// With `--serve`: where the page is, until the command ends.
+    Served {
+        /// Its address.
+        url: String,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -83,13 +109,22 @@ pub fn run(args: &PanelArgs) -> anyhow::Result<ExitCode> {
         let listener =
             TcpListener::bind(args.listen).with_context(|| format!("cannot listen at {}", args.listen))?;
         let address = listener.local_addr().context("cannot learn the port")?;
-        output::line(&format!("The panel is at http://{address}/ until Ctrl-C"));
-        std::io::stdout().flush().context("standard output")?;
+        let url = format!("http://{address}/");
+        if args.json {
+            output::json(&PanelDocument::Served { url });
+        } else {
+            output::line(&format!("The panel is at {url} until Ctrl-C"));
+        }
         server::serve(&listener, page().as_bytes());
     }
     let (floor, wanted) = (floor(args.hz), Span::from(*args.max_error));
     let proves = floor <= wanted;
-    output::line(&verdict(args.hz, wanted));
+    if args.json {
+        let (hz, floor_ns, max_error_ns) = (args.hz, floor, wanted);
+        output::json(&PanelDocument::Screen { hz, floor_ns, max_error_ns, proves });
+    } else {
+        output::line(&verdict(args.hz, wanted));
+    }
     Ok(if proves { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_PROVEN) })
 }
 

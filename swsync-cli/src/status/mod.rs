@@ -4,18 +4,17 @@ mod report;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use swsync_rig::Session;
+use swsync_client::Rig;
 
 use crate::duration;
 use crate::exit;
-use crate::orders::RigSnapshot;
 use crate::output;
 use crate::rig::RigArgs;
 use report::RigStatus;
+pub use report::StatusDocument;
 
 /// How long devices have to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -73,27 +72,27 @@ Exit codes:
 /// # Errors
 /// There is no rig.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit()?;
+    let rig = args.rig.connect()?;
     if args.watch {
-        watch(args, &session);
+        watch(args, &rig);
     }
-    let mut rig_status = ask(&session);
+    let mut rig_status = ask(&rig);
     if rig_status.is_empty() {
-        return Err(session.nobody_there(TIMEOUT).into());
+        return Err(rig.nobody_there(TIMEOUT).into());
     }
-    rig_status.wait_for_handover(&session);
+    rig_status.wait_for_handover(&rig);
     print(args, &rig_status);
     let is_good = rig_status.is_whole() && rig_status.is_alike();
     Ok(ExitCode::from(if is_good { 0 } else { exit::INCOMPLETE }))
 }
 
-fn ask(session: &Session) -> RigStatus {
-    RigStatus::new(RigSnapshot::take(session)).open(session.is_open())
+fn ask(rig: &Rig) -> RigStatus {
+    RigStatus::new(rig.snapshot()).open(rig.is_open())
 }
 
 fn print(args: &StatusArgs, rig_status: &RigStatus) {
     if args.json {
-        output::line(&rig_status.json().to_string());
+        output::json(&rig_status.document());
     } else {
         for line in rig_status.lines() {
             output::line(&line);
@@ -102,10 +101,10 @@ fn print(args: &StatusArgs, rig_status: &RigStatus) {
 }
 
 /// Repeats until Ctrl-C, which ends the process: there is nothing to clean up.
-fn watch(args: &StatusArgs, session: &Arc<Session>) -> ! {
+fn watch(args: &StatusArgs, rig: &Rig) -> ! {
     let clear = !args.json && std::io::stdout().is_terminal();
     loop {
-        let rig_status = ask(session);
+        let rig_status = ask(rig);
         if clear {
             print!("{CLEAR}");
         }

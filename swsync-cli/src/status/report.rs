@@ -1,16 +1,15 @@
 //! The state of the devices: a table with a row for each, or JSON.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Value, json};
+use serde::Serialize;
+use swsync_client::leaders::Following;
+use swsync_client::{Rig, RigSnapshot};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::status::{FrameStatus, LeaderSplit, Status};
 use swsync_core::time::Span;
-use swsync_rig::Session;
 
-use crate::orders::{RigSnapshot, leaders};
+use crate::orders::leaders;
 use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
 
@@ -42,8 +41,8 @@ impl RigStatus {
     }
 
     /// If devices follow different leaders, waits until they agree, or until it has lasted too long for a handover.
-    pub fn wait_for_handover(&mut self, session: &Session) {
-        self.split = leaders::lasting_split(session, &Targets::All, &self.snapshot);
+    pub fn wait_for_handover(&mut self, rig: &Rig) {
+        self.split = rig.lasting_split(&Targets::All, &self.snapshot);
         self.is_lasting = self.split.is_some();
     }
 
@@ -133,34 +132,73 @@ impl RigStatus {
         self.snapshot.objections(status).is_empty()
     }
 
-    /// As JSON, with each device's status unchanged.
-    pub fn json(&self) -> Value {
+    /// As a document, with each device's status unchanged.
+    pub fn document(&self) -> StatusDocument {
         let common = &self.snapshot.common;
         let answered = self.snapshot.reports.iter().map(|report| {
             let status = &report.status;
-            let device = json!({
-                "device": status.device,
-                "answered": true,
-                "ready": self.is_ready(status),
-                "leader": status.clock.and_then(|clock| clock.source).map(|source| common.leader_name(source.leader)),
-                "problems": self.snapshot.objections(status),
-                "status": status,
-            });
-            (&status.device, device)
+            let source = status.clock.and_then(|clock| clock.source);
+            DeviceState {
+                device: status.device.clone(),
+                answered: true,
+                ready: self.is_ready(status),
+                leader: source.map(|source| common.leader_name(source.leader)),
+                problems: self.snapshot.objections(status),
+                status: Some(status.clone()),
+            }
         });
-        let missed = self.snapshot.missed.iter().map(|(device, why)| {
-            (device, json!({ "device": device, "answered": false, "ready": false, "problems": [why] }))
+        let missed = self.snapshot.missed.iter().map(|(device, why)| DeviceState {
+            device: device.clone(),
+            answered: false,
+            ready: false,
+            leader: None,
+            problems: vec![why.clone()],
+            status: None,
         });
-        let devices: BTreeMap<_, _> = answered.chain(missed).collect();
-        let devices: Vec<_> = devices.into_values().collect();
-        json!({
-            "devices": devices,
-            "leaders": leaders::json(common),
-            "differences": self.differences(),
-            "notices": self.notices(),
-            "open": self.is_open,
-        })
+        let mut devices: Vec<_> = answered.chain(missed).collect();
+        devices.sort_by(|a, b| a.device.cmp(&b.device));
+        StatusDocument {
+            devices,
+            leaders: leaders::followings(common),
+            differences: self.differences(),
+            notices: self.notices(),
+            open: self.is_open,
+        }
     }
+}
+
+/// The document of `swsync status --json`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StatusDocument {
+    /// Every device of the rig, by id.
+    devices: Vec<DeviceState>,
+    leaders: Vec<Following>,
+    /// In what devices differ, for a person.
+    differences: Vec<String>,
+    /// What the operator should know although it is no difference.
+    notices: Vec<String>,
+    /// The rig has no key: everybody on the network is part of it.
+    open: bool,
+}
+
+/// A device, and what it says of itself.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DeviceState {
+    device: DeviceId,
+    /// Whether it answered.
+    answered: bool,
+    /// Whether it could serve an order.
+    ready: bool,
+    /// The leader whose time it has, if it states one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    /// Why it is not ready, or did not answer, for a person.
+    problems: Vec<String>,
+    /// What it says of itself, if it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
 }
 
 fn table(width: usize) -> Table<12> {
@@ -245,8 +283,8 @@ mod tests {
 
     use super::*;
     use crate::testing::{name, status};
+    use swsync_client::{Presence, StatusReport};
     use swsync_core::status::TimeSource;
-    use swsync_rig::{Presence, StatusReport};
 
     fn report(device: &str) -> StatusReport {
         let now = Instant::now();
@@ -291,8 +329,8 @@ mod tests {
         let lines = rig_status.lines();
         assert!(lines[2].starts_with("b       no answer"), "{lines:?}");
         assert_eq!(lines[4..], ["b: it is gone", "2 of 3 devices ready"]);
-        let json = rig_status.json();
-        let silent = json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
+        let json = serde_json::to_value(rig_status.document()).unwrap();
+        let silent = serde_json::json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
         assert_eq!(json["devices"][1], silent);
         assert_eq!(json["devices"][0]["status"]["clock"]["quality"], "synced");
     }

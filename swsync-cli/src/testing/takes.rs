@@ -56,6 +56,7 @@ impl TakeBuilder {
             grid: grid(),
             first: FIRST,
             count,
+            picture_bytes: None,
             segments: Vec::new(),
             holes: Vec::new(),
             lead_in: 0,

@@ -1,11 +1,12 @@
 //! `swsync config`, and that all commands use what it shows.
 
 use crate::rig::{Does, Ran, Rig, swsync};
+use crate::schemas::OfSchema as _;
 
 /// Runs `command` with this configuration file.
 fn with_file(mut command: std::process::Command, file: &str) -> Ran {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("rig.toml");
+    let path = folder.path().join("config.toml");
     std::fs::write(&path, file).unwrap();
     Ran::of(command.env("SWSYNC_CONFIG", path))
 }
@@ -21,7 +22,7 @@ fn each_setting_is_shown_with_its_origin() {
     assert_eq!(ran.row("listen")[1..], ["-", "default"]);
     assert!(ran.row("device-id")[1..].join(" ").starts_with("left file /"), "{ran:#?}");
     assert!(!ran.stdout.contains("s3cret"), "{ran:#?}");
-    let json = Ran::of(&mut swsync(&["config", "--json"])).json();
+    let json = Ran::of(&mut swsync(&["config", "--json"])).json_of("config");
     assert_eq!(json["rig"], serde_json::json!({ "value": "swsync", "from": "default" }));
 }
 
@@ -30,7 +31,7 @@ fn settings_that_cannot_be_used_are_2_and_name_their_origin() {
     for (variable, value, parts) in [
         ("SWSYNC_RIG", "rig=stage connect=tcp/pi0:1", ["SWSYNC_RIG", "not a name"]),
         ("SWSYNC_KEY_FILE", "/nonexistent/rig.key", ["SWSYNC_KEY_FILE", "/nonexistent/rig.key"]),
-        ("SWSYNC_CONFIG", "/nonexistent/rig.toml", ["SWSYNC_CONFIG", "/nonexistent/rig.toml"]),
+        ("SWSYNC_CONFIG", "/nonexistent/config.toml", ["SWSYNC_CONFIG", "/nonexistent/config.toml"]),
     ] {
         for args in [&["config"][..], &["status"], &["shoot"]] {
             let ran = Ran::of(swsync(args).env(variable, value));
@@ -40,7 +41,7 @@ fn settings_that_cannot_be_used_are_2_and_name_their_origin() {
     }
     let ran = with_file(swsync(&["status"]), "rig = 'a'\nkey = 's3cret'");
     assert_eq!(ran.code, 2, "{ran:#?}");
-    assert!(ran.stderr.contains("rig.toml, line 2") && !ran.stderr.contains("s3cret"), "{ran:#?}");
+    assert!(ran.stderr.contains("config.toml, line 2") && !ran.stderr.contains("s3cret"), "{ran:#?}");
 }
 
 #[test]

@@ -13,7 +13,11 @@ fn good() -> Vec<Check> {
 fn each_device_says_what_it_finds_and_examines_itself_once_for_all_who_ask() {
     let rig = Rig::new().with("a", Does::Save).with("b", Does::Save);
     rig.device(0).set_checks(good());
-    let finding = Problem::TwoClockDaemons.finding("chrony and ntp fight", "/proc/7/comm: chronyd", "sudo systemctl disable ntp");
+    let finding = Problem::TwoClockDaemons.finding(
+        "chrony and ntp fight",
+        "/proc/7/comm: chronyd",
+        "sudo systemctl disable ntp",
+    );
     rig.device(1).set_checks(vec![Check::found("clock-daemons", vec![finding], "")]);
     // Three at once.
     let asking: Vec<_> = (0..3)
@@ -51,14 +55,24 @@ fn without_a_rig_the_network_is_not_known_and_the_host_is_examined() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("help.tar.gz");
     let rig = Rig::new();
-    let ran = rig.run(&["doctor", "--json", "--takes", folder.path().to_str().unwrap(), "--report", report.to_str().unwrap()]);
+    let ran = rig.run(&[
+        "doctor",
+        "--json",
+        "--takes",
+        folder.path().to_str().unwrap(),
+        "--report",
+        report.to_str().unwrap(),
+    ]);
     assert!(ran.code == 1 || ran.code == 6, "some checks cannot be done: {ran:#?}");
     let json = ran.json();
     let network = json["network"].as_array().unwrap();
     let state = |id: &str| network.iter().find(|check| check["check"] == id).unwrap()["state"].clone();
     assert_eq!([state("multicast"), state("time-port"), state("devices")], ["unknown"; 3]);
     let checks = json["devices"][0]["checks"].as_array().unwrap();
-    assert!(checks.iter().any(|check| check["check"] == "disk" && check["state"] != "unknown"), "{checks:#?}");
+    assert!(
+        checks.iter().any(|check| check["check"] == "disk" && check["state"] != "unknown"),
+        "{checks:#?}"
+    );
     assert!(report.metadata().unwrap().len() > 500);
     assert_eq!(rig.run(&["doctor", "--rig"]).code, 3, "no rig");
     assert_eq!(rig.run(&["doctor", "--rig", "--fix"]).code, 2, "only on this host");

@@ -3,9 +3,13 @@
 mod collect;
 mod config;
 mod doctor;
+mod errors;
+mod exit_codes;
 mod handover;
 mod key;
 mod rig;
+mod schemas;
 mod shoot;
 mod status;
+mod takes;
 mod timescales;

@@ -37,6 +37,7 @@ pub const MAX_LINES: usize = 64;
 
 /// The clock of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClockStatus {
     /// How well it knows rig time.
     pub quality: SyncState,
@@ -75,6 +76,7 @@ impl ClockStatus {
 
 /// The server that a clock follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimeSource {
     /// Servers between the device and the primary source: 1 for a client of the leader itself.
     pub stratum: u8,
@@ -99,6 +101,7 @@ impl ClockUpdate {
 
 /// The frames of a device, and its frame ring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FrameStatus {
     /// The newest frame.
     pub newest: FrameInfo,
@@ -119,6 +122,7 @@ pub struct FrameStatus {
 
 /// The file system that a device writes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StorageStatus {
     /// Free bytes.
     pub free_bytes: u64,
@@ -133,6 +137,7 @@ pub struct StorageStatus {
 
 /// A device's answer to a status query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The device.
     pub device: DeviceId,

@@ -52,6 +52,7 @@ impl Quorum {
 
 /// The judgement of a device: ready if it has no problems. A value that is not known is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Readiness {
     /// The device.
     pub device: DeviceId,

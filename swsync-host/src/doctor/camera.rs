@@ -37,7 +37,11 @@ pub(super) fn stack(root: &HostRoot) -> Check {
             Ok(Some(text)) => return judge_config(ID, file, &text),
             Ok(None) => {}
             Err(error) => {
-                return Check::unknown(ID, format!("{file} cannot be read: {error}"), format!("sudo cat {file}"));
+                return Check::unknown(
+                    ID,
+                    format!("{file} cannot be read: {error}"),
+                    format!("sudo cat {file}"),
+                );
             }
         }
     }
@@ -71,7 +75,9 @@ fn judge_config(id: &str, file: &str, text: &str) -> Check {
         (_, Some(overlay)) => Check::ok(id, format!("dtoverlay={overlay}")),
         (Some((true, _)), None) => Check::ok(id, "camera_auto_detect=1"),
         // The firmware looks for none unless it is told to; a USB camera needs neither.
-        (Some((false, line)), None) => Check::found(id, vec![not_enabled(format!("{file}: {line}, and no dtoverlay of a camera"))], ""),
+        (Some((false, line)), None) => {
+            Check::found(id, vec![not_enabled(format!("{file}: {line}, and no dtoverlay of a camera"))], "")
+        }
         (None, None) => Check::found(
             id,
             vec![not_enabled(format!("{file} has neither camera_auto_detect=1 nor a dtoverlay of a camera"))],
@@ -101,7 +107,8 @@ fn nodes(root: &HostRoot) -> Vec<CameraNode> {
     let entries = fs::read_dir(root.path("/dev")).into_iter().flatten();
     let mut names: Vec<_> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort();
-    let is_numbered = |name: &str, kind: &str| name.strip_prefix(kind).is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let is_numbered =
+        |name: &str, kind: &str| name.strip_prefix(kind).is_some_and(|rest| rest.parse::<u32>().is_ok());
     let read = |node: String| {
         let file = if is_numbered(&node, "video") {
             format!("/sys/class/video4linux/{node}/name")
@@ -140,11 +147,19 @@ pub(super) fn permission(root: &HostRoot, user: &User) -> Check {
     let finding = closed.first().map(|(path, mode, gid)| {
         Problem::CameraNotPermitted.finding(
             "this user may not open the cameras",
-            format!("{path} (and {} others) has mode {mode:o} and group {gid}, and user {} is not in it", closed.len() - 1, user.uid),
+            format!(
+                "{path} (and {} others) has mode {mode:o} and group {gid}, and user {} is not in it",
+                closed.len() - 1,
+                user.uid
+            ),
             "sudo usermod -a -G video \"$USER\", then log in again",
         )
     });
-    let seen = if nodes.is_empty() { "there are no video devices".into() } else { format!("{} devices", nodes.len()) };
+    let seen = if nodes.is_empty() {
+        "there are no video devices".into()
+    } else {
+        format!("{} devices", nodes.len())
+    };
     Check::found(ID, finding.into_iter().collect(), seen)
 }
 
@@ -173,24 +188,35 @@ pub(super) fn holder(root: &HostRoot, processes: &Processes, subject: &Subject) 
             continue;
         }
         let files = process.files.as_deref().unwrap_or_default();
-        let Some(node) = nodes.iter().find(|node| files.iter().any(|file| file == Path::new(&node.path))) else {
+        let Some(node) = nodes.iter().find(|node| files.iter().any(|file| file == Path::new(&node.path)))
+        else {
             continue;
         };
         if has_claim(process, &claims) {
             own.push(process.shown());
         } else if !findings.iter().any(|finding: &Finding| finding.found.contains(&process.shown())) {
-            findings.push(held(process.shown(), format!("/proc/{}/fd leads to {} ({})", process.id, node.path, node.name), process.id));
+            findings.push(held(
+                process.shown(),
+                format!("/proc/{}/fd leads to {} ({})", process.id, node.path, node.name),
+                process.id,
+            ));
         }
     }
     let closed = processes.closed();
     if findings.is_empty() && closed > 0 {
         return Check::unknown(
             ID,
-            format!("nobody uses a camera through libcamera, but the open files of {closed} processes of other users are not shown"),
+            format!(
+                "nobody uses a camera through libcamera, but the open files of {closed} processes of other users are not shown"
+            ),
             "sudo swsync doctor",
         );
     }
-    let seen = if own.is_empty() { "free".to_owned() } else { format!("in use by a pipeline of swsync: {}", own.join(", ")) };
+    let seen = if own.is_empty() {
+        "free".to_owned()
+    } else {
+        format!("in use by a pipeline of swsync: {}", own.join(", "))
+    };
     Check::found(ID, findings, seen)
 }
 
@@ -220,7 +246,12 @@ fn has_claim(process: &Process, claims: &[String]) -> bool {
 }
 
 /// Who holds a lock on a media device (proc_locks(5)) and no claim.
-fn lock_holders(root: &HostRoot, nodes: &[CameraNode], processes: &Processes, claims: &[String]) -> Vec<Finding> {
+fn lock_holders(
+    root: &HostRoot,
+    nodes: &[CameraNode],
+    processes: &Processes,
+    claims: &[String],
+) -> Vec<Finding> {
     let locks = root.text("/proc/locks").ok().flatten().unwrap_or_default();
     let mut findings = Vec::new();
     for node in nodes {
@@ -240,7 +271,11 @@ fn lock_holders(root: &HostRoot, nodes: &[CameraNode], processes: &Processes, cl
         };
         if !is_own {
             let who = process.map_or_else(|| format!("process {id}"), Process::shown);
-            findings.push(held(who.clone(), format!("/proc/locks: {who} has locked {} ({})", node.path, node.name), id));
+            findings.push(held(
+                who.clone(),
+                format!("/proc/locks: {who} has locked {} ({})", node.path, node.name),
+                id,
+            ));
         }
     }
     findings

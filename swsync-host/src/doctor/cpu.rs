@@ -62,8 +62,9 @@ pub(super) fn governor(root: &HostRoot) -> Check {
     let mut findings = Vec::new();
     for ((governor, driver), mut cpus) in governors.clone() {
         cpus.sort();
-        let found = format!("{folder}/{}/cpufreq/scaling_governor: {governor} (of {} CPUs)", cpus[0], cpus.len());
-        let mend = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor (until the next start)";
+        let found =
+            format!("{folder}/{}/cpufreq/scaling_governor: {governor} (of {} CPUs)", cpus[0], cpus.len());
+        let mend = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor   # until the next start";
         match governor.as_str() {
             "performance" => {}
             "powersave" if !CHOOSES_BY_ITSELF.contains(&driver.as_str()) => {

@@ -39,7 +39,11 @@ pub(super) fn disk(root: &HostRoot, subject: &Subject) -> Check {
             );
         }
         Takes::Busy(why) => {
-            return Check::unknown(ID, format!("the disk is not measured now: {why}"), "the end of that recording");
+            return Check::unknown(
+                ID,
+                format!("the disk is not measured now: {why}"),
+                "the end of that recording",
+            );
         }
     };
     // Before the first order the folder itself need not be there.
@@ -54,7 +58,12 @@ pub(super) fn disk(root: &HostRoot, subject: &Subject) -> Check {
 }
 
 /// As [`disk`]; `flush` puts on the disk what was written.
-fn judge(root: &HostRoot, subject: &Subject, folder: &Path, flush: &dyn Fn(&File) -> io::Result<()>) -> Check {
+fn judge(
+    root: &HostRoot,
+    subject: &Subject,
+    folder: &Path,
+    flush: &dyn Fn(&File) -> io::Result<()>,
+) -> Check {
     let shown = if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() };
     let device = device_of(root, folder);
     let times = match measure(folder, flush) {
@@ -85,12 +94,15 @@ fn judge(root: &HostRoot, subject: &Subject, folder: &Path, flush: &dyn Fn(&File
              seconds if the power fails",
         ));
     }
-    let space = rustix::fs::statvfs(folder).map(|space| (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize));
+    let space = rustix::fs::statvfs(folder)
+        .map(|space| (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize));
     match space {
         Ok((free, all)) => {
             let seconds = free.checked_div(subject.bytes_per_second);
             if free < LITTLE_SPACE.min(all / 10) || seconds.is_some_and(|seconds| seconds < SOON) {
-                let left = seconds.map_or_else(String::new, |seconds| format!(", {seconds} s of recording at the present rate"));
+                let left = seconds.map_or_else(String::new, |seconds| {
+                    format!(", {seconds} s of recording at the present rate")
+                });
                 findings.push(Problem::DiskNearlyFull.finding(
                     "the disk is nearly full: frames that do not fit are lost",
                     format!("{shown}{device}: {} of {} MB are free{left}", free / 1_000_000, all / 1_000_000),
@@ -148,10 +160,15 @@ fn time_writes(mut file: &File, flush: &dyn Fn(&File) -> io::Result<()>) -> io::
 fn device_of(root: &HostRoot, folder: &Path) -> String {
     let Ok(at) = fs::metadata(folder) else { return String::new() };
     let number = format!("{}:{}", rustix::fs::major(at.dev()), rustix::fs::minor(at.dev()));
-    let Ok(place) = fs::canonicalize(root.path(format!("/sys/dev/block/{number}"))) else { return String::new() };
+    let Ok(place) = fs::canonicalize(root.path(format!("/sys/dev/block/{number}"))) else {
+        return String::new();
+    };
     // A partition is inside of its disk's folder.
-    let disk: PathBuf =
-        if place.join("partition").exists() { place.parent().map(Into::into).unwrap_or_default() } else { place };
+    let disk: PathBuf = if place.join("partition").exists() {
+        place.parent().map(Into::into).unwrap_or_default()
+    } else {
+        place
+    };
     let Some(name) = disk.file_name().and_then(|name| name.to_str()) else { return String::new() };
     let text = |file: &str| fs::read_to_string(disk.join(file)).ok().map(|text| text.trim().to_owned());
     let kind = match (text("device/type").as_deref(), text("queue/rotational").as_deref()) {

@@ -69,7 +69,10 @@ mod tests {
             "6,1,0,-;Booting Linux\n SUBSYSTEM=acpi\n4,812,61230455,-;hwmon hwmon1: Undervoltage detected!\nnonsense\n",
         )]);
         let lines = KernelLog::read(&host.root).lines.unwrap();
-        assert_eq!(lines, ["[     0.000000] Booting Linux", "[    61.230455] hwmon hwmon1: Undervoltage detected!"]);
+        assert_eq!(
+            lines,
+            ["[     0.000000] Booting Linux", "[    61.230455] hwmon hwmon1: Undervoltage detected!"]
+        );
         let none = KernelLog::read(&crate::testing::host(&[]).root).lines;
         assert!(none.unwrap_err().starts_with("/dev/kmsg cannot be read"));
     }

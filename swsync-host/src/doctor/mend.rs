@@ -62,7 +62,8 @@ impl Mender {
         }
         let folder = self.root.path("/sys/devices/system/cpu");
         let files = fs::read_dir(&folder).into_iter().flatten().flatten();
-        let files = files.map(|entry| entry.path().join("cpufreq/scaling_governor")).filter(|file| file.is_file());
+        let files =
+            files.map(|entry| entry.path().join("cpufreq/scaling_governor")).filter(|file| file.is_file());
         let mut set = 0;
         for file in files {
             if let Err(error) = fs::write(&file, "performance") {
@@ -71,7 +72,11 @@ impl Mender {
             // The kernel takes what its driver knows, and only that.
             let governor = fs::read_to_string(&file).unwrap_or_default();
             if governor.trim() != "performance" {
-                return Mended::Not(format!("{} stays {}: this kernel has no governor `performance`", file.display(), governor.trim()));
+                return Mended::Not(format!(
+                    "{} stays {}: this kernel has no governor `performance`",
+                    file.display(),
+                    governor.trim()
+                ));
             }
             set += 1;
         }
@@ -96,17 +101,18 @@ impl Mender {
             Ok(output) if output.status.success() => Mended::Done(format!(
                 "power save of {interface} is off, until it connects again; for good: sudo nmcli connection modify NAME wifi.powersave 2"
             )),
-            Ok(output) => {
-                Mended::Not(format!("iw: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            Ok(output) => Mended::Not(format!("iw: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Err(error) => {
+                Mended::Not(format!("iw cannot be run ({error}): sudo apt install iw, then {}", finding.mend))
             }
-            Err(error) => Mended::Not(format!("iw cannot be run ({error}): sudo apt install iw, then {}", finding.mend)),
         }
     }
 
     /// GStreamer makes its registry anew when it is missing.
     fn registry(&self) -> Mended {
         let mut removed = Vec::new();
-        for entry in self.registries.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+        for entry in self.registries.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with("registry.") && name.ends_with(".bin") {
                 match fs::remove_file(entry.path()) {
@@ -118,8 +124,12 @@ impl Mender {
             }
         }
         match &removed[..] {
-            [] => Mended::Not("there is no registry of GStreamer in this user's cache: is GST_REGISTRY set?".to_owned()),
-            removed => Mended::Done(format!("removed {}: GStreamer looks at all plugins again", removed.join(", "))),
+            [] => Mended::Not(
+                "there is no registry of GStreamer in this user's cache: is GST_REGISTRY set?".to_owned(),
+            ),
+            removed => {
+                Mended::Done(format!("removed {}: GStreamer looks at all plugins again", removed.join(", ")))
+            }
         }
     }
 }

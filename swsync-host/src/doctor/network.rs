@@ -37,8 +37,8 @@ pub(super) fn wifi(root: &HostRoot, links: &[WifiStatus]) -> Check {
     }
     let (mut seen, mut unknown) = (Vec::new(), Vec::new());
     for interface in &wifi {
-        let is_up =
-            root.text(format!("/sys/class/net/{interface}/operstate")).ok().flatten().as_deref() == Some("up");
+        let is_up = root.text(format!("/sys/class/net/{interface}/operstate")).ok().flatten().as_deref()
+            == Some("up");
         let link = links.iter().find(|link| link.interface == *interface);
         match link.and_then(|link| link.power_save) {
             Some(true) => findings.push(power_save(interface)),
@@ -47,7 +47,9 @@ pub(super) fn wifi(root: &HostRoot, links: &[WifiStatus]) -> Check {
             None if !is_up => seen.push(format!("{interface}: not in use")),
             None => unknown.push(interface.clone()),
         }
-        if let Some(signal) = link.and_then(|link| link.signal_dbm).filter(|signal| *signal <= WEAK_SIGNAL_DBM) {
+        if let Some(signal) =
+            link.and_then(|link| link.signal_dbm).filter(|signal| *signal <= WEAK_SIGNAL_DBM)
+        {
             findings.push(Problem::WifiWeak.finding(
                 format!("{interface} receives its access point badly: packets are lost and sent again"),
                 format!("signal {signal} dBm (nl80211); {WEAK_SIGNAL_DBM} is weak"),
@@ -89,7 +91,10 @@ fn blocked(root: &HostRoot) -> Vec<Finding> {
             continue;
         }
         for (file, mend) in [
-            ("soft", "sudo rfkill unblock wifi; on a Raspberry Pi also the country: sudo raspi-config nonint do_wifi_country DE"),
+            (
+                "soft",
+                "sudo rfkill unblock wifi; on a Raspberry Pi also the country: sudo raspi-config nonint do_wifi_country DE",
+            ),
             ("hard", "a switch on the device blocks it"),
         ] {
             if value(file).as_deref() == Some("1") {

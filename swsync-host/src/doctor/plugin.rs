@@ -111,7 +111,11 @@ pub(super) fn libcamera(root: &HostRoot, folders: &[PathBuf]) -> Check {
         Ok(bytes) => bytes,
         Err(error) => {
             let path = plugin.display();
-            return Check::unknown(ID, format!("{path} cannot be read: {error}"), format!("sudo chmod a+r {path}"));
+            return Check::unknown(
+                ID,
+                format!("{path} cannot be read: {error}"),
+                format!("sudo chmod a+r {path}"),
+            );
         }
     };
     let Some(needed) = needed(&bytes) else {
@@ -153,7 +157,13 @@ fn libraries(root: &HostRoot) -> Vec<(String, PathBuf)> {
     let configured = fs::read_dir(root.path("/etc/ld.so.conf.d")).into_iter().flatten().flatten();
     let configured = configured.filter_map(|entry| fs::read_to_string(entry.path()).ok());
     let configured: Vec<PathBuf> = configured
-        .flat_map(|text| text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(PathBuf::from).collect::<Vec<_>>())
+        .flat_map(|text| {
+            text.lines()
+                .map(str::trim)
+                .filter(|line| line.starts_with('/'))
+                .map(PathBuf::from)
+                .collect::<Vec<_>>()
+        })
         .collect();
     for folder in configured.into_iter().chain(library_folders(root)) {
         let names = fs::read_dir(root.path(&folder)).into_iter().flatten().flatten();

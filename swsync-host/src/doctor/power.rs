@@ -28,12 +28,15 @@ pub(super) fn supply(root: &HostRoot, log: &KernelLog) -> Check {
         Some((file, bits)) => judge(file, *bits),
         None => Vec::new(),
     };
-    let has = |findings: &[Finding], problem: Problem| findings.iter().any(|finding| finding.id == problem.id());
+    let has =
+        |findings: &[Finding], problem: Problem| findings.iter().any(|finding| finding.id == problem.id());
     if known.undervoltage == Some(true) && !has(&findings, Problem::Undervoltage) {
         findings.push(undervoltage("in0_lcrit_alarm of the hwmon rpi_volt: 1".to_owned()));
     }
     if known.throttled == Some(true) && !has(&findings, Problem::Throttled) {
-        findings.push(throttled("a cooling device in /sys/class/thermal slows the CPU down: its cur_state is not 0".to_owned()));
+        findings.push(throttled(
+            "a cooling device in /sys/class/thermal slows the CPU down: its cur_state is not 0".to_owned(),
+        ));
     }
     let model = root.known_text("/proc/device-tree/model").unwrap_or_default();
     let is_pi = model.contains("Raspberry Pi");
@@ -59,7 +62,9 @@ pub(super) fn supply(root: &HostRoot, log: &KernelLog) -> Check {
             kernel_log::REMEDY,
         ),
         (true, Ok(_)) => Check::ok(ID, "good now, and since the start"),
-        (false, _) if known == Throttling::default() => Check::ok(ID, "this board does not measure its supply"),
+        (false, _) if known == Throttling::default() => {
+            Check::ok(ID, "this board does not measure its supply")
+        }
         (false, _) => Check::ok(ID, "not slowed down"),
     }
 }
@@ -72,7 +77,8 @@ fn firmware(root: &HostRoot) -> Result<Option<(String, u32)>, String> {
         match root.text(&file) {
             Ok(Some(text)) => {
                 let bits = u32::from_str_radix(text.trim_start_matches("0x"), 16);
-                let bits = bits.map_err(|_| format!("{file} has {text:?}, which is no hexadecimal number"))?;
+                let bits =
+                    bits.map_err(|_| format!("{file} has {text:?}, which is no hexadecimal number"))?;
                 return Ok(Some((file, bits)));
             }
             Ok(None) => {}

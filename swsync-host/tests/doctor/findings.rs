@@ -15,14 +15,24 @@ fn sick() -> Vec<(FakeHost, Problem, &'static str)> {
         (zero().wifi("wlan0", true, -50), P::WifiPowerSave, "wlan0: power save is on"),
         (zero().wifi("wlan0", false, -82), P::WifiWeak, "-82 dBm"),
         (
-            pi4().file("/sys/class/rfkill/rfkill0/type", "wlan\n").file("/sys/class/rfkill/rfkill0/soft", "1\n"),
+            pi4()
+                .file("/sys/class/rfkill/rfkill0/type", "wlan\n")
+                .file("/sys/class/rfkill/rfkill0/soft", "1\n"),
             P::WifiBlocked,
             "/sys/class/rfkill/rfkill0/soft: 1",
         ),
         (pi4().ethernet("eth0", "100", "half"), P::EthernetSlow, "/sys/class/net/eth0/duplex: half"),
         (pi4().ethernet("eth0", "10", "full"), P::EthernetSlow, "/sys/class/net/eth0/speed: 10"),
-        (pi4().cpus(4, "cpufreq-dt", "powersave"), P::CpuGovernorPowersave, "scaling_governor: powersave (of 4 CPUs)"),
-        (pi4().cpus(4, "cpufreq-dt", "ondemand"), P::CpuGovernorVaries, "scaling_governor: ondemand (of 4 CPUs)"),
+        (
+            pi4().cpus(4, "cpufreq-dt", "powersave"),
+            P::CpuGovernorPowersave,
+            "scaling_governor: powersave (of 4 CPUs)",
+        ),
+        (
+            pi4().cpus(4, "cpufreq-dt", "ondemand"),
+            P::CpuGovernorVaries,
+            "scaling_governor: ondemand (of 4 CPUs)",
+        ),
         // There it is not a fixed frequency.
         (pi4().cpus(4, "intel_pstate", "powersave"), P::CpuGovernorVaries, "scaling_governor: powersave"),
         (
@@ -58,9 +68,17 @@ fn sick() -> Vec<(FakeHost, Problem, &'static str)> {
             "cur_state is not 0",
         ),
         (pi4().hot(84_250), P::TooHot, "sensor of the processor: 84.2 degrees"),
-        (pi4().process(401, "chronyd", &[], &[]), P::TwoClockDaemons, "/proc/401/comm: chronyd, /proc/400/comm: systemd-timesyn"),
+        (
+            pi4().process(401, "chronyd", &[], &[]),
+            P::TwoClockDaemons,
+            "/proc/401/comm: chronyd, /proc/400/comm: systemd-timesyn",
+        ),
         (pi4().process(401, "phc2sys", &["-a", "-r"], &[]), P::TwoClockDaemons, "/proc/401/comm: phc2sys"),
-        (pi4().process(401, "ptp4l", &["-S", "-i", "wlan0"], &[]), P::TwoClockDaemons, "/proc/401/comm: ptp4l"),
+        (
+            pi4().process(401, "ptp4l", &["-S", "-i", "wlan0"], &[]),
+            P::TwoClockDaemons,
+            "/proc/401/comm: ptp4l",
+        ),
         (pi4().without("/proc/400"), P::NoTimeOfDay, "/sys/class/rtc has no clock"),
         (
             pi4().without("/proc/400").file("/sys/class/rtc/rtc0/since_epoch", "52"),
@@ -69,15 +87,31 @@ fn sick() -> Vec<(FakeHost, Problem, &'static str)> {
         ),
         (changed(pi4(), |host| host.subject.wall_clock = 86_400), P::WallClockWrong, "86400 s after 1970"),
         // Nobody can write there, root included.
-        (changed(pi4(), |host| host.subject.takes = Takes::At("/proc/takes".into())), P::DiskNotWritable, "in /proc"),
-        (changed(pi4(), |host| host.subject.bytes_per_second = 1 << 60), P::DiskNearlyFull, "0 s of recording"),
+        (
+            changed(pi4(), |host| host.subject.takes = Takes::At("/proc/takes".into())),
+            P::DiskNotWritable,
+            "in /proc",
+        ),
+        (
+            changed(pi4(), |host| host.subject.bytes_per_second = 1 << 60),
+            P::DiskNearlyFull,
+            "0 s of recording",
+        ),
         (
             pi4().file("/proc/meminfo", "MemTotal: 435836 kB\nMemAvailable: 21000 kB"),
             P::MemoryLow,
             "MemAvailable 21504000 bytes",
         ),
-        (pi4().config("start_x=1\ngpu_mem=128\n"), P::LegacyCameraStack, "/boot/firmware/config.txt: start_x=1"),
-        (pi4().config("camera_auto_detect=0\ndtoverlay=vc4-kms-v3d\n"), P::CameraNotEnabled, "camera_auto_detect=0"),
+        (
+            pi4().config("start_x=1\ngpu_mem=128\n"),
+            P::LegacyCameraStack,
+            "/boot/firmware/config.txt: start_x=1",
+        ),
+        (
+            pi4().config("camera_auto_detect=0\ndtoverlay=vc4-kms-v3d\n"),
+            P::CameraNotEnabled,
+            "camera_auto_detect=0",
+        ),
         (pi4().config("dtparam=audio=on\n"), P::CameraNotEnabled, "has neither"),
         (
             changed(pi4().mode("/dev/video0", 0o660).mode("/dev/media0", 0o660), |host| {
@@ -86,7 +120,11 @@ fn sick() -> Vec<(FakeHost, Problem, &'static str)> {
             P::CameraNotPermitted,
             "has mode 660",
         ),
-        (pi4().process(700, "motion", &[], &["/dev/null", "/dev/video0"]), P::CameraHeld, "/proc/700/fd leads to /dev/video0"),
+        (
+            pi4().process(700, "motion", &[], &["/dev/null", "/dev/video0"]),
+            P::CameraHeld,
+            "/proc/700/fd leads to /dev/video0",
+        ),
         (
             pi4().process(700, "motion", &[], &["/dev/video0"]).file(
                 "/proc/net/unix",
@@ -96,9 +134,17 @@ fn sick() -> Vec<(FakeHost, Problem, &'static str)> {
             P::CameraHeld,
             "/proc/700/fd leads to /dev/video0",
         ),
-        (locked(pi4().process(701, "rpicam-vid", &[], &[])), P::CameraHeld, "/proc/locks: rpicam-vid (process 701) has locked /dev/media0"),
+        (
+            locked(pi4().process(701, "rpicam-vid", &[], &[])),
+            P::CameraHeld,
+            "/proc/locks: rpicam-vid (process 701) has locked /dev/media0",
+        ),
         (pi4().without(&format!("{LIB}/gstreamer-1.0")), P::PluginNotFound, "there is no libgstswsync.so in"),
-        (pi4().plugin("/usr/local/lib/gstreamer-1.0", ""), P::PluginTwice, "/usr/local/lib/gstreamer-1.0/libgstswsync.so and"),
+        (
+            pi4().plugin("/usr/local/lib/gstreamer-1.0", ""),
+            P::PluginTwice,
+            "/usr/local/lib/gstreamer-1.0/libgstswsync.so and",
+        ),
         (
             pi4().without(&format!("{LIB}/libcamera.so.0.5")).without(&format!("{LIB}/libcamera.so.0.5.1")),
             P::LibcameraMissing,
@@ -125,7 +171,10 @@ fn locked(host: FakeHost) -> FakeHost {
     use std::os::unix::fs::MetadataExt as _;
     let at = std::fs::metadata(host.path("/dev/media0")).unwrap();
     let (major, minor) = (rustix::fs::major(at.dev()), rustix::fs::minor(at.dev()));
-    host.file("/proc/locks", &format!("1: POSIX  ADVISORY  WRITE 701 {major:02x}:{minor:02x}:{} 0 EOF\n", at.ino()))
+    host.file(
+        "/proc/locks",
+        &format!("1: POSIX  ADVISORY  WRITE 701 {major:02x}:{minor:02x}:{} 0 EOF\n", at.ino()),
+    )
 }
 
 #[test]
@@ -190,18 +239,27 @@ fn what_cannot_be_looked_at_is_not_known() {
     unknown(&mut pi4().without("/sys/devices/system/clocksource"), "clocksource");
     unknown(&mut pi4().without(&format!("{LIB}/gstreamer-1.0")), "libcamera");
     // Another user's process, whose files are not shown: it may have the camera.
-    let (why, needs) = unknown(&mut pi4().process(700, "motion", &[], &[]).without("/proc/700/fd"), "camera-use");
+    let (why, needs) =
+        unknown(&mut pi4().process(700, "motion", &[], &[]).without("/proc/700/fd"), "camera-use");
     assert!(why.contains("1 processes") && needs.contains("sudo"), "{why}, {needs}");
 }
 
 #[test]
 fn what_gst_inspect_says_is_judged() {
     let of = |inspected| judge_gst_inspect(inspected, "0.1.0");
-    let good = GstInspect { knows_plugin: true, version: Some("0.1.0".into()), blacklist: "Total count: 0 blacklisted files".into() };
+    let good = GstInspect {
+        knows_plugin: true,
+        version: Some("0.1.0".into()),
+        blacklist: "Total count: 0 blacklisted files".into(),
+    };
     assert!(matches!(of(Ok(good.clone())).outcome, CheckOutcome::Ok { .. }));
     let ids = |check: Check| check.findings().iter().map(|finding| finding.id.clone()).collect::<Vec<_>>();
-    let blacklist = "Blacklisted files:\n  /usr/lib/x/gstreamer-1.0/libgstswsync.so\n\nTotal count: 1 blacklisted file\n";
-    assert_eq!(ids(of(Ok(GstInspect { knows_plugin: false, version: None, blacklist: blacklist.into() }))), ["plugin-blacklisted"]);
+    let blacklist =
+        "Blacklisted files:\n  /usr/lib/x/gstreamer-1.0/libgstswsync.so\n\nTotal count: 1 blacklisted file\n";
+    assert_eq!(
+        ids(of(Ok(GstInspect { knows_plugin: false, version: None, blacklist: blacklist.into() }))),
+        ["plugin-blacklisted"]
+    );
     assert_eq!(ids(of(Ok(GstInspect::default()))), ["plugin-not-found"]);
     assert_eq!(ids(of(Ok(GstInspect { version: Some("0.0.9".into()), ..good }))), ["mixed-versions"]);
     assert!(of(Err("gst-inspect-1.0 is not there".into())).is_unknown());

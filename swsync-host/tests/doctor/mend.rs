@@ -68,7 +68,9 @@ fn a_blacklist_is_removed_with_the_registry_and_nothing_else() {
 fn what_is_not_safe_is_left_to_a_person() {
     let mender = Mender::new(pi4().root(), ROOT, None);
     for problem in Problem::ALL.iter().filter(|problem| !problem.is_mended_by_doctor()) {
-        let Mended::Not(words) = mender.mend(&problem.finding("", "", "type this")) else { panic!("{problem}") };
+        let Mended::Not(words) = mender.mend(&problem.finding("", "", "type this")) else {
+            panic!("{problem}")
+        };
         assert!(words.contains("type this"), "{problem}: {words}");
     }
 }

@@ -180,7 +180,7 @@ impl DeviceHandler for Handler {
     }
 
     fn registry(&self) -> OrderRoster {
-        OrderRoster { orders: self.open.lock().values().cloned().collect(), commands: Vec::new() }
+        OrderRoster { orders: self.open.lock().values().cloned().collect(), ..OrderRoster::default() }
     }
 
     fn status(&self) -> Status {

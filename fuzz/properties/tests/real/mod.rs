@@ -132,7 +132,7 @@ fn requests() -> Vec<Seed> {
     let [still, burst, take, lapse] = &orders()[..] else { unreachable!() };
     let lines = |messages: &[Vec<u8>]| messages.join(&b'\n');
     let all: Vec<_> = orders().iter().map(encode).chain(commands().iter().map(encode)).collect();
-    let roster = OrderRoster { orders: orders(), commands: commands().to_vec() };
+    let roster = OrderRoster { orders: orders(), commands: commands().to_vec(), ..OrderRoster::default() };
     let acknowledgement = Acknowledgement {
         order: name("take-1"),
         device: name("pi-1"),
@@ -320,6 +320,7 @@ fn take() -> Take {
         grid: grid(),
         first: 100,
         count: 60,
+        picture_bytes: None,
         segments: vec![segment(0), segment(1)],
         holes: Vec::new(),
         lead_in: 0,

@@ -20,7 +20,8 @@ fn is_ok(check: &Check) -> bool {
 
 fn snapshot(statuses: Vec<Status>, missed: &[&str]) -> RigSnapshot {
     let now = Instant::now();
-    let reports = statuses.into_iter().map(|status| StatusReport { status, asked: now, heard: now }).collect();
+    let reports =
+        statuses.into_iter().map(|status| StatusReport { status, asked: now, heard: now }).collect();
     let missed = missed.iter().map(|device| (name(device), "lost 7 s ago".to_owned())).collect();
     RigSnapshot::of(Presence { missed, ..Presence::default() }, reports)
 }
@@ -58,7 +59,10 @@ fn hub(has_listen: bool, address: &str) -> HubView {
 #[test]
 fn a_rig_that_is_reached_and_not_found_by_multicast_has_lost_it() {
     let connect = RigConfig::new(name("rig"), Vec::new(), vec!["tcp/10.0.0.1:40100".into()]);
-    let view = |multicast: &[&str]| InView { multicast: multicast.iter().map(|&at| at.into()).collect(), ..InView::default() };
+    let view = |multicast: &[&str]| InView {
+        multicast: multicast.iter().map(|&at| at.into()).collect(),
+        ..InView::default()
+    };
     let hubs = [hub(false, "10.0.0.1:40100")];
     assert!(is_ok(&multicast(&connect, &hubs, &view(&["tcp/10.0.0.1:40100"]))));
     let lost = multicast(&connect, &hubs, &view(&[]));
@@ -98,9 +102,15 @@ fn a_time_service_that_does_not_answer_is_blocked() {
     let blocked = time_ports(&adverts, &[&server], &silent);
     assert_eq!(ids(&blocked), ["time-port-blocked"]);
     let finding = &blocked.findings()[0];
-    assert!(finding.found.ends_with("its status came by TCP") && finding.mend.contains("31123/udp"), "{finding:?}");
+    assert!(
+        finding.found.ends_with("its status came by TCP") && finding.mend.contains("31123/udp"),
+        "{finding:?}"
+    );
     assert!(time_ports(&[], &[&server], &[]).is_unknown(), "nobody says where");
-    assert!(time_ports(&[advert("pi0", &["127.0.0.1:9"])], &[&server], &silent).is_unknown(), "it is for its own host");
+    assert!(
+        time_ports(&[advert("pi0", &["127.0.0.1:9"])], &[&server], &silent).is_unknown(),
+        "it is for its own host"
+    );
 }
 
 #[test]
@@ -108,8 +118,14 @@ fn two_leaders_are_two_rigs() {
     assert!(is_ok(&rig_name(&snapshot(vec![follows("a", 7, 1), follows("b", 7, 1)], &[]))));
     let two = rig_name(&snapshot(vec![follows("a", 7, 1), follows("b", 8, 2)], &[]));
     assert_eq!(ids(&two), ["rig-name-shared"]);
-    assert!(two.findings()[0].found.contains("on a; ") && two.findings()[0].found.ends_with("on b"), "{two:?}");
-    assert_eq!(ids(&rig_name(&snapshot(vec![follows("a", 7, 1), follows("b", 7, 2)], &[]))), ["rig-name-shared"]);
+    assert!(
+        two.findings()[0].found.contains("on a; ") && two.findings()[0].found.ends_with("on b"),
+        "{two:?}"
+    );
+    assert_eq!(
+        ids(&rig_name(&snapshot(vec![follows("a", 7, 1), follows("b", 7, 2)], &[]))),
+        ["rig-name-shared"]
+    );
 }
 
 #[test]

@@ -1,13 +1,6 @@
-//! Helpers of the tests of this crate, of swsync-media and of swsync-lab: valid values, of which a test changes one field,
-//! takes on disk, and runs of a program.
+//! Helpers of the tests of this crate and of those above it: valid values, of which a test changes one field.
 
 #![expect(missing_docs, reason = "only for tests")]
-
-mod program;
-mod takes;
-
-pub use program::{Ran, command};
-pub use takes::{FIRST, TakeBuilder, info};
 
 use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
