@@ -36,7 +36,8 @@ pub const ALL: [(u8, &str); 7] = [
     (NO_ORDER, "no such order is open, or several are and none was named"),
     (
         NOT_PROVEN,
-        "every frame is saved, but pictures of one number may be further apart than the limit, or that is not known",
+        "every frame is saved, but pictures of one number may be further apart than the limit, or that is not known; `doctor`: \
+         nothing was found, but some check could not be done",
     ),
 ];
 

@@ -13,6 +13,7 @@ pub mod camera_settings;
 pub mod certify;
 pub mod collect;
 pub mod config;
+pub mod doctor;
 pub mod duration;
 pub mod error_report;
 pub mod exit;

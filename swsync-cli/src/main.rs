@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    camera_settings, certify, collect, config, exit, forget, handover, identify, key, list_takes, lock, log,
-    manual, metrics, name, panel, preset, record, remove_takes, shoot, status, take_note,
+    camera_settings, certify, collect, config, doctor, exit, forget, handover, identify, key, list_takes,
+    lock, log, manual, metrics, name, panel, preset, record, remove_takes, shoot, status, take_note,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -33,6 +33,7 @@ enum Command {
     Rm(remove_takes::RemoveArgs),
     Certify(certify::CertifyArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     Set(camera_settings::SetArgs),
     Get(camera_settings::GetArgs),
     Forget(forget::ForgetArgs),
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         Command::Rm(args) => remove_takes::run(args),
         Command::Certify(args) => certify::run(args),
         Command::Status(args) => status::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Set(args) => camera_settings::set(args),
         Command::Get(args) => camera_settings::get(args),
         Command::Forget(args) => forget::run(args),

@@ -20,6 +20,7 @@ pub mod camera_settings;
 pub mod centre;
 pub mod certificate;
 pub mod coded;
+pub mod doctor;
 pub mod estimate;
 pub mod frame;
 pub mod frame_number;

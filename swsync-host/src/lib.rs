@@ -10,6 +10,7 @@
 
 pub mod board;
 pub mod cpu;
+pub mod doctor;
 pub mod led;
 mod root;
 mod sample;

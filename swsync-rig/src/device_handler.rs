@@ -2,6 +2,7 @@
 
 use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
 use swsync_core::centre::{CentreReply, CentreRequest};
+use swsync_core::doctor::Diagnosis;
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
 use swsync_core::place::{PlaceChange, PlaceReply};
@@ -42,6 +43,12 @@ pub trait DeviceHandler: Send + Sync {
     fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
         let _ = request;
         reply.refuse("this device does not see the pixels of a camera");
+    }
+
+    /// What is wrong with the device and its host. Unlike the others, this is called on a thread of its own, one at a time, and may take
+    /// some seconds. `None`: it does not examine itself.
+    fn diagnose(&self) -> Option<Diagnosis> {
+        None
     }
 
     /// Handles a request that concerns the settings of the camera. One may come twice.

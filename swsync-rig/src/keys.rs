@@ -12,6 +12,7 @@
 //! | `.../name` | a `PlaceChange` in, `PlaceReply` out |
 //! | `.../centre` | a `CentreRequest` in, `CentreReply` out |
 //! | `.../identify` | an `IdentifyRequest` in, `IdentifyReply` out |
+//! | `.../doctor` | `Diagnosis` out, after some seconds |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
 //! | `.../settings` | a `SettingsRequest` for its camera in, `SettingsReply` out |
@@ -55,13 +56,14 @@ pub(crate) enum QueryKind {
     Name,
     Identify,
     Centre,
+    Doctor,
     Claim,
     Serve,
     Settings,
 }
 
 impl QueryKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Order,
         Self::Offer,
         Self::Command,
@@ -70,6 +72,7 @@ impl QueryKind {
         Self::Name,
         Self::Identify,
         Self::Centre,
+        Self::Doctor,
         Self::Claim,
         Self::Serve,
         Self::Settings,
@@ -87,6 +90,7 @@ impl fmt::Display for QueryKind {
             Self::Name => "name",
             Self::Identify => "identify",
             Self::Centre => "centre",
+            Self::Doctor => "doctor",
             Self::Claim => "claim",
             Self::Serve => "serve",
             Self::Settings => "settings",

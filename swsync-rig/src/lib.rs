@@ -28,6 +28,7 @@
 mod camera_settings;
 mod config;
 mod device_handler;
+mod doctor;
 mod error;
 mod host;
 mod hub;
@@ -56,6 +57,7 @@ mod zenoh_config;
 
 pub use config::{DEFAULT_RIG, RigConfig, Search};
 pub use device_handler::{DeviceHandler, Reply};
+pub use doctor::{HubView, InView};
 pub use error::ControlError;
 pub use host::{free_loopback, host_name};
 pub use key_hint::key_hint;

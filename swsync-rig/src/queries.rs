@@ -19,6 +19,7 @@ use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 
+use crate::doctor::Examination;
 use crate::id_claims::IdClaims;
 use crate::keys::{Keys, Member, QueryKind};
 use crate::link::Shared;
@@ -41,6 +42,7 @@ pub(crate) struct Answers {
     member: Member,
     handler: Arc<dyn DeviceHandler>,
     claims: Arc<IdClaims>,
+    examination: Examination,
     warnings: WarningLimit,
 }
 
@@ -52,7 +54,14 @@ impl Answers {
         claims: Arc<IdClaims>,
     ) -> Arc<Self> {
         let shared = Arc::downgrade(session.link());
-        Arc::new(Self { shared, member, handler, claims, warnings: WarningLimit::default() })
+        Arc::new(Self {
+            shared,
+            member,
+            handler,
+            claims,
+            examination: Examination::default(),
+            warnings: WarningLimit::default(),
+        })
     }
 
     /// Makes the member present in `zenoh`, and answers what it is asked.
@@ -115,6 +124,7 @@ impl Answers {
                     self.handler.handle_centre(request, later(query, key));
                 }
             }
+            QueryKind::Doctor => self.examination.answer(query, key, &self.handler),
             QueryKind::Claim => {
                 if let Some(claim) = parse::<IdClaim>(&query, &self.warnings) {
                     respond(&query, key, encode(&self.claims.judge(&claim)));
@@ -198,7 +208,7 @@ pub(crate) fn respond(query: &Query, key: &str, bytes: Vec<u8>) {
     }
 }
 
-fn refuse(query: &Query, why: String) {
+pub(crate) fn refuse(query: &Query, why: String) {
     if let Err(error) = query.reply_err(encode(&Refusal { why })).wait() {
         swsync_core::log::debug!(%error, "could not refuse"); // the asking session is gone
     }

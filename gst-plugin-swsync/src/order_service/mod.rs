@@ -19,6 +19,7 @@ mod centre;
 mod device_description;
 mod element;
 mod error_watch;
+mod examination;
 mod identify;
 mod messages;
 mod service;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
 use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
 use swsync_core::centre::{CentreReply, CentreRequest};
+use swsync_core::doctor::Diagnosis;
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
@@ -24,12 +26,14 @@ use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::ring::RingLimits;
 use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_host::doctor::Takes;
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
 use super::camera_settings::{CameraSettings, Handled};
 use super::centre::CentreAsker;
 use super::device_description::{DeviceDescription, host_status, versions};
 use super::element::ElementHooks;
+use super::examination;
 use super::identify::Identifier;
 use super::messages::served_message;
 use super::settings::control_error;
@@ -57,6 +61,8 @@ pub trait OutputStorage: Send + Sync {
     fn place(&self) -> DevicePlace;
     /// Changes them, and replies once that is on the disk. Does not block.
     fn change_place(&self, change: PlaceChange, reply: Reply<PlaceReply>);
+    /// The folder that all takes go to.
+    fn folder(&self) -> PathBuf;
 }
 
 /// What is on the disk under the id of an order.
@@ -405,6 +411,15 @@ impl OrderService {
         state.queue.open_orders().find(runs).map(|order| format!("{} is being recorded", order.id()))
     }
 
+    /// Where files go, unless the disk should be left alone now.
+    fn takes(&self) -> Takes {
+        match (self.busy(), &self.storage) {
+            (Some(why), Some(_)) => Takes::Busy(why),
+            (None, Some(storage)) => Takes::At(storage.folder()),
+            (_, None) => Takes::None,
+        }
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.state.lock().queue.is_idle()
     }
@@ -581,6 +596,10 @@ impl DeviceHandler for OrderService {
 
     fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
         self.centre.ask(request, reply);
+    }
+
+    fn diagnose(&self) -> Option<Diagnosis> {
+        Some(examination::diagnose(self.device.clone(), &self.status(), self.takes(), self.element.element()))
     }
 
     fn handle_duplicate(&self, error: &ControlError) {

@@ -1,6 +1,7 @@
 //! What is on the disk of an order: read after a restart, and when an order comes that the queue does not know.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,10 @@ impl OutputStorage for SinkStorage {
 
     fn change_place(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
         self.place.change(change, reply);
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.store.location.root()
     }
 }
 

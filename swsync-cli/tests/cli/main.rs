@@ -2,6 +2,7 @@
 
 mod collect;
 mod config;
+mod doctor;
 mod errors;
 mod exit_codes;
 mod handover;
