@@ -186,7 +186,9 @@ impl AlignedCamera {
         let verdict = self.driver.handle_frame(&seen);
         self.act(&verdict)?;
         let planned = self.controls.planned_exposure(verdict.number);
-        self.driver.plan_exposure(planned.map(|(number, exposure)| (sequence + (number - verdict.number), exposure)));
+        self.driver.plan_exposure(
+            planned.map(|(number, exposure)| (sequence + (number - verdict.number), exposure)),
+        );
         let frame_duration =
             self.dither.as_mut().and_then(|dither| dither.next(frame.details.frame_duration_ns));
         if frame_duration.is_some() {

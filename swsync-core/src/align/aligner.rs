@@ -78,6 +78,17 @@ pub struct Aligner {
     holdover: bool,
     found: Option<FoundLimit>,
     planned: Option<PlannedDisplacement>,
+    /// A frame that is so short, for a planned displacement, that the next one begins before it arrives.
+    unanswered: Option<u64>,
+}
+
+/// What to request.
+struct LengthChoice {
+    lines: u32,
+    /// The gravest problem.
+    problem: Option<AlignProblem>,
+    /// The frame that this is for, if it ends before it has arrived.
+    unanswered: Option<u64>,
 }
 
 /// A displacement that is known beforehand.
@@ -117,6 +128,7 @@ impl Aligner {
             holdover: false,
             found: None,
             planned: None,
+            unanswered: None,
         }
     }
 
@@ -214,7 +226,7 @@ impl Aligner {
         let waited = self.delivery.handle_frame(time, now);
         let ahead = length.mul_add(self.config.sensor.line_time_ns, self.delivery.usual());
         let late = now >= time + Span::from_nanos_f64(ahead);
-        let (plan, problem) = self.choose_length(sequence, late);
+        let LengthChoice { lines: plan, problem, unanswered } = self.choose_length(sequence, late);
         let period = self.config.grid.period_ns() / self.config.sensor.line_time_ns;
         let large = (f64::from(plan) - period).abs() > real(TELLING_LINES);
         let lines = match (learnt && !waited, late && large) {
@@ -224,6 +236,11 @@ impl Aligner {
             // The sensor keeps its present length. If that is a short one, all frames are late until it is changed.
             (true, true) => Some(self.ordinary_length(period)),
         };
+        // A request now would come with the next frame's, and both would delay all later ones. The sensor keeps its length.
+        let lines = lines.filter(|_| self.unanswered != Some(sequence));
+        if lines.is_some() {
+            self.unanswered = unanswered.or(self.unanswered);
+        }
         self.withheld = learnt && !waited && lines.is_none();
         self.lengths.ask(sequence, lines, late);
         self.lock.handle_frame(LockInput { error: self.error(), learnt, holdover: self.holdover });
@@ -319,7 +336,7 @@ impl Aligner {
     }
 
     /// The length of the first frame that a request can still determine, and the gravest problem.
-    fn choose_length(&self, sequence: u64, late: bool) -> (u32, Option<AlignProblem>) {
+    fn choose_length(&self, sequence: u64, late: bool) -> LengthChoice {
         let AlignerConfig { sensor, grid, max_slew, .. } = &self.config;
         let (period, believed) = (grid.period_ns(), self.lengths.current());
         let near = sensor.line_time_ns * real(TELLING_LINES);
@@ -334,9 +351,9 @@ impl Aligner {
             .fold((0.0, 0.0), |(lead, sum), (l, o)| (lead + l, sum + o));
         // The request determines the length of this frame, and so the phase of the next.
         let determined = sequence.saturating_add(self.lengths.known_frames(believed, late));
-        let planned = self.planned.filter(|planned| {
-            (sequence + 1..=determined.saturating_add(1)).contains(&planned.sequence)
-        });
+        let planned = self
+            .planned
+            .filter(|planned| (sequence + 1..=determined.saturating_add(1)).contains(&planned.sequence));
         let is_next = planned.is_some_and(|planned| planned.sequence == determined.saturating_add(1));
         let planned = planned.map_or(0.0, |planned| planned.by);
         let phase = self.filter.wrap(phases[believed] + lead / sum + planned);
@@ -352,12 +369,20 @@ impl Aligner {
         }
         // A frame has to last until the next one's arrival, or the request after it would be late.
         let answered = (self.delivery.soonest() / line_ns).min(SHORTER * period_lines);
-        limits.min = limits.min.max(whole(answered)).min(limits.max);
+        let answered = limits.min.max(whole(answered)).min(limits.max);
+        // For a planned displacement one frame may be shorter: the request after it can wait.
+        if !is_next {
+            limits.min = answered;
+        }
         if self.lock.holds() && !is_next {
             limits = limits.near(period_lines, HOLDING_LINES * f64::from(sensor.line_step.max(1)));
         }
         let plan = plan::length(sensor, limits, (phase, period), line_ns, self.lock.holds());
-        (plan.lines, self.problem(limits, period_lines, plan.frames))
+        LengthChoice {
+            lines: plan.lines,
+            problem: self.problem(limits, period_lines, plan.frames),
+            unanswered: (plan.lines < answered).then_some(determined),
+        }
     }
 
     /// The allowed length nearest to a period of `period` lines.

@@ -392,7 +392,8 @@ impl CameraAligner {
             let timing = self.readout.map_or(unknown, |readout| readout.timing(exposure));
             self.point.after_readout_start(&timing)
         };
-        let planned = planned.zip(self.place).map(|((sequence, exposure), now)| (sequence, place(exposure) - now));
+        let planned =
+            planned.zip(self.place).map(|((sequence, exposure), now)| (sequence, place(exposure) - now));
         aligner.plan_displacement(planned.filter(|(_, by)| *by != Span::ZERO));
     }
 

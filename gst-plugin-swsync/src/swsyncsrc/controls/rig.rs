@@ -81,7 +81,8 @@ impl RigControls {
         limits: &ControlLimits,
     ) -> Vec<Setting> {
         let all = assignment(&change.assign, limits).into_iter();
-        let sent = all.filter(|(control, value)| value.is_some() || self.values.contains_key(control.property));
+        let sent =
+            all.filter(|(control, value)| value.is_some() || self.values.contains_key(control.property));
         sent.filter_map(|(control, value)| resolve(control, value, asked, limits)).collect()
     }
 

@@ -19,8 +19,8 @@ use crate::camera::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Flushing, Frame, FrameDurationControl,
     Pacing, Readout, Shutter, StampedAt, StreamRole, StreamSetup, TimingError, Wakeup,
 };
-use crate::swsyncsrc::controls::ControlQueue;
 use crate::swsyncsrc::aligned_camera::{AlignedCamera, AlignedFrame, Alignment, StartError};
+use crate::swsyncsrc::controls::ControlQueue;
 
 /// As of the simulated camera.
 const STAMP_ERROR: Span = Span::from_micros(5);
@@ -369,14 +369,14 @@ pub fn try_rehearse(
     gst::init().expect("GStreamer starts");
     let grid = FrameGrid::new(rate, 1).expect("a rate");
     let stage = Stage::new();
-    let mut camera = StagedCamera { stage: stage.clone(), kind: kind.clone(), period: grid.period(), body: None };
+    let mut camera =
+        StagedCamera { stage: stage.clone(), kind: kind.clone(), period: grid.period(), body: None };
     let capabilities = camera.capabilities();
     let alignment = Alignment { method, grid_period: gst::Fraction::new(0, 1), target };
     let controls = Arc::<ControlQueue>::default();
     controls.begin(&mut camera, &capabilities, grid);
     let queue = controls.clone();
-    let aligned =
-        AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, queue, kind.seed);
+    let aligned = AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, queue, kind.seed);
     aligned.map(|camera| AlignmentRun { stage, camera, controls, grid }).map_err(|(_, error)| error)
 }
 
