@@ -12,6 +12,7 @@
 //! Start reading at `rig` (how a test starts a rig) and `shots` (what a test checks).
 
 mod bad_input;
+mod camera_settings;
 mod cameras;
 mod chrony;
 mod collect;

@@ -185,6 +185,10 @@ impl AlignedCamera {
         let seen = ObservedFrame { sequence, stamped, now: time.now(), quality: status.quality, exposure };
         let verdict = self.driver.handle_frame(&seen);
         self.act(&verdict)?;
+        let planned = self.controls.planned_exposure(verdict.number);
+        self.driver.plan_exposure(
+            planned.map(|(number, exposure)| (sequence + (number - verdict.number), exposure)),
+        );
         let frame_duration =
             self.dither.as_mut().and_then(|dither| dither.next(frame.details.frame_duration_ns));
         if frame_duration.is_some() {

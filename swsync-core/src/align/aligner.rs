@@ -77,6 +77,27 @@ pub struct Aligner {
     exposure_lines: u32,
     holdover: bool,
     found: Option<FoundLimit>,
+    planned: Option<PlannedDisplacement>,
+    /// A frame that is so short, for a planned displacement, that the next one begins before it arrives.
+    unanswered: Option<u64>,
+}
+
+/// What to request.
+struct LengthChoice {
+    lines: u32,
+    /// The gravest problem.
+    problem: Option<AlignProblem>,
+    /// The frame that this is for, if it ends before it has arrived.
+    unanswered: Option<u64>,
+}
+
+/// A displacement that is known beforehand.
+#[derive(Debug, Clone, Copy)]
+struct PlannedDisplacement {
+    /// The first frame that has it.
+    sequence: u64,
+    /// How much later that frame's time means, in ns.
+    by: f64,
 }
 
 /// A limit of the sensor that its profile does not tell.
@@ -106,6 +127,8 @@ impl Aligner {
             exposure_lines: 0,
             holdover: false,
             found: None,
+            planned: None,
+            unanswered: None,
         }
     }
 
@@ -124,8 +147,27 @@ impl Aligner {
     ///
     /// A displacement beyond the lock's tolerance ends the lock at once and is corrected as at the start.
     pub fn displace(&mut self, by: Span) {
-        self.filter.displace(by.as_nanos_f64());
-        self.lock.handle_displacement(self.error());
+        let by = by.as_nanos_f64();
+        let near = self.config.sensor.line_time_ns * real(TELLING_LINES);
+        let planned = self.planned.take_if(|planned| (planned.by - by).abs() <= near);
+        self.filter.displace(by);
+        let error = match (planned, self.sequence) {
+            // The frame before was made longer or shorter for it, if a request could still do that.
+            (Some(_), Some(last)) => {
+                let lines = self.lengths.length(self.lengths.current(), last);
+                let (shift, _) = self.movement(f64::from(lines), 1.0);
+                Span::from_nanos_f64(self.filter.wrap(self.filter.phase() + shift)).abs()
+            }
+            _ => self.error(),
+        };
+        self.lock.handle_displacement(error);
+    }
+
+    /// From frame `sequence` on, a frame's time will mean another instant, later by the span: the exposure is going to change.
+    /// The frame before is made longer or shorter for that, so that the lock holds, if the sensor can do it in one frame.
+    /// `None`: no such change is known.
+    pub fn plan_displacement(&mut self, planned: Option<(u64, Span)>) {
+        self.planned = planned.map(|(sequence, by)| PlannedDisplacement { sequence, by: by.as_nanos_f64() });
     }
 
     /// Changes the target from the next frame on. What the aligner has learnt about the sensor stays.
@@ -184,7 +226,7 @@ impl Aligner {
         let waited = self.delivery.handle_frame(time, now);
         let ahead = length.mul_add(self.config.sensor.line_time_ns, self.delivery.usual());
         let late = now >= time + Span::from_nanos_f64(ahead);
-        let (plan, problem) = self.choose_length(sequence, late);
+        let LengthChoice { lines: plan, problem, unanswered } = self.choose_length(sequence, late);
         let period = self.config.grid.period_ns() / self.config.sensor.line_time_ns;
         let large = (f64::from(plan) - period).abs() > real(TELLING_LINES);
         let lines = match (learnt && !waited, late && large) {
@@ -194,6 +236,11 @@ impl Aligner {
             // The sensor keeps its present length. If that is a short one, all frames are late until it is changed.
             (true, true) => Some(self.ordinary_length(period)),
         };
+        // A request now would come with the next frame's, and both would delay all later ones. The sensor keeps its length.
+        let lines = lines.filter(|_| self.unanswered != Some(sequence));
+        if lines.is_some() {
+            self.unanswered = unanswered.or(self.unanswered);
+        }
         self.withheld = learnt && !waited && lines.is_none();
         self.lengths.ask(sequence, lines, late);
         self.lock.handle_frame(LockInput { error: self.error(), learnt, holdover: self.holdover });
@@ -289,7 +336,7 @@ impl Aligner {
     }
 
     /// The length of the first frame that a request can still determine, and the gravest problem.
-    fn choose_length(&self, sequence: u64, late: bool) -> (u32, Option<AlignProblem>) {
+    fn choose_length(&self, sequence: u64, late: bool) -> LengthChoice {
         let AlignerConfig { sensor, grid, max_slew, .. } = &self.config;
         let (period, believed) = (grid.period_ns(), self.lengths.current());
         let near = sensor.line_time_ns * real(TELLING_LINES);
@@ -302,7 +349,14 @@ impl Aligner {
         let (lead, sum) = (0..CANDIDATES)
             .filter_map(|i| Some((odds[i] * lead(i)?, odds[i])))
             .fold((0.0, 0.0), |(lead, sum), (l, o)| (lead + l, sum + o));
-        let phase = self.filter.wrap(phases[believed] + lead / sum);
+        // The request determines the length of this frame, and so the phase of the next.
+        let determined = sequence.saturating_add(self.lengths.known_frames(believed, late));
+        let planned = self
+            .planned
+            .filter(|planned| (sequence + 1..=determined.saturating_add(1)).contains(&planned.sequence));
+        let is_next = planned.is_some_and(|planned| planned.sequence == determined.saturating_add(1));
+        let planned = planned.map_or(0.0, |planned| planned.by);
+        let phase = self.filter.wrap(phases[believed] + lead / sum + planned);
         let line_ns = sensor.line_time_ns * (1.0 + self.filter.rate() / period);
         let period_lines = period / line_ns;
         let mut limits = LengthLimits::of(sensor, self.exposure_lines, period_lines, *max_slew);
@@ -315,12 +369,20 @@ impl Aligner {
         }
         // A frame has to last until the next one's arrival, or the request after it would be late.
         let answered = (self.delivery.soonest() / line_ns).min(SHORTER * period_lines);
-        limits.min = limits.min.max(whole(answered)).min(limits.max);
-        if self.lock.holds() {
+        let answered = limits.min.max(whole(answered)).min(limits.max);
+        // For a planned displacement one frame may be shorter: the request after it can wait.
+        if !is_next {
+            limits.min = answered;
+        }
+        if self.lock.holds() && !is_next {
             limits = limits.near(period_lines, HOLDING_LINES * f64::from(sensor.line_step.max(1)));
         }
         let plan = plan::length(sensor, limits, (phase, period), line_ns, self.lock.holds());
-        (plan.lines, self.problem(limits, period_lines, plan.frames))
+        LengthChoice {
+            lines: plan.lines,
+            problem: self.problem(limits, period_lines, plan.frames),
+            unanswered: (plan.lines < answered).then_some(determined),
+        }
     }
 
     /// The allowed length nearest to a period of `period` lines.

@@ -384,6 +384,19 @@ impl CameraAligner {
         }
     }
 
+    /// From frame `sequence` on the exposure will be this; `None`: no change is known.
+    pub fn plan_exposure(&mut self, planned: Option<(u64, Span)>) {
+        let MethodState::Inject { aligner, .. } = &mut self.engine else { return };
+        let place = |exposure| {
+            let unknown = FrameTiming { exposure, row_time_ns: 0.0, rows: 0 };
+            let timing = self.readout.map_or(unknown, |readout| readout.timing(exposure));
+            self.point.after_readout_start(&timing)
+        };
+        let planned =
+            planned.zip(self.place).map(|((sequence, exposure), now)| (sequence, place(exposure) - now));
+        aligner.plan_displacement(planned.filter(|(_, by)| *by != Span::ZERO));
+    }
+
     /// A frame has arrived.
     pub fn handle_frame(&mut self, seen: &ObservedFrame) -> FrameVerdict {
         self.exposure = seen.exposure.or(self.exposure);

@@ -1,5 +1,6 @@
 //! Alignment on simulated time: swsync-sim's sensors behind the camera trait, no thread and no clock.
 
+mod rig_settings;
 mod stage;
 
 use stage::{AlignmentRun, Can, Kind, TARGET, rehearse, try_rehearse};

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::time::Span;
 
 use crate::camera::controls::{Control, Ranges, Refusal, Setting, Value, by_name, by_property};
 use crate::camera::{Camera, Capabilities, Pacing};
@@ -65,6 +66,8 @@ struct Streaming {
     newest: Option<FrameInfo>,
     /// The newest frame that settings which have gone out can determine.
     reach: Option<FrameNumber>,
+    /// An exposure that has gone out for a certain frame.
+    exposure_sent: Option<(FrameNumber, Span)>,
     /// Settings for the next request.
     next: Vec<Setting>,
     pending: Vec<PendingSettings>,
@@ -170,6 +173,7 @@ impl ControlQueue {
             grid,
             newest: None,
             reach: None,
+            exposure_sent: None,
             next: Vec::new(),
             pending: Vec::new(),
             reported: Vec::new(),
@@ -216,6 +220,7 @@ impl ControlQueue {
         }
         for ready in for_frames.extract_if(.., |settings| settings.number <= reach) {
             streaming.pending.push(PendingSettings::new(Some(ready.number), number, reach, &ready.settings));
+            streaming.note_exposure(ready.number, &ready.settings);
             for setting in ready.settings {
                 put(&mut due, setting);
             }
@@ -223,12 +228,27 @@ impl ControlQueue {
         for change in rig.take_due(reach) {
             let settings = rig.begin(&change, asked, &streaming.limits);
             let pending = PendingSettings::new(Some(change.number), number, reach, &settings);
+            streaming.note_exposure(change.number, &settings);
             streaming.pending.push(pending.of_change(change.change));
             for setting in settings {
                 put(&mut due, setting);
             }
         }
         due
+    }
+
+    /// The exposure that is set for a frame after `number`, and the first frame that will have it.
+    pub fn planned_exposure(&self, number: FrameNumber) -> Option<(FrameNumber, Span)> {
+        let state = self.0.lock();
+        let State { for_frames, asked, rig, streaming: Some(streaming) } = &*state else { return None };
+        let sent = streaming.exposure_sent.filter(|(frame, _)| *frame > number);
+        let own = for_frames.iter().filter_map(|set| Some((set.number, exposure_of(&set.settings)?)));
+        let rigs = rig.ahead().filter_map(|change| {
+            Some((change.number, exposure_of(&rig.preview(change, asked, &streaming.limits))?))
+        });
+        // Most frames have nothing ahead of them.
+        let ahead = own.chain(rigs).filter(|(frame, _)| *frame > number).min_by_key(|(frame, _)| *frame);
+        sent.into_iter().chain(ahead).min_by_key(|(frame, _)| *frame)
     }
 
     /// Finds the settings that `frame` is the first to have. If they took the same number of frames twice in a row, later
@@ -267,6 +287,20 @@ impl ControlQueue {
         rig.handle_frame(frame, || rig::used(frame, &streaming.reported));
         all
     }
+}
+
+impl Streaming {
+    fn note_exposure(&mut self, number: FrameNumber, settings: &[Setting]) {
+        self.exposure_sent = exposure_of(settings).map(|exposure| (number, exposure)).or(self.exposure_sent);
+    }
+}
+
+/// The exposure that `settings` set, if it is a certain one.
+fn exposure_of(settings: &[Setting]) -> Option<Span> {
+    settings.iter().find_map(|setting| match (setting.control.name, &setting.value) {
+        ("ExposureTime", Value::Int(us)) if *us > 0 => Some(Span::from_micros(i64::from(*us))),
+        _ => None,
+    })
 }
 
 impl ControlLimits {

@@ -69,6 +69,23 @@ impl RigControls {
         !self.ahead.is_empty()
     }
 
+    pub(super) fn ahead(&self) -> impl Iterator<Item = &AheadChange> {
+        self.ahead.iter()
+    }
+
+    /// What [`begin`](Self::begin) would send for `change` now.
+    pub(super) fn preview(
+        &self,
+        change: &AheadChange,
+        asked: &BTreeMap<&'static str, Value>,
+        limits: &ControlLimits,
+    ) -> Vec<Setting> {
+        let all = assignment(&change.assign, limits).into_iter();
+        let sent =
+            all.filter(|(control, value)| value.is_some() || self.values.contains_key(control.property));
+        sent.filter_map(|(control, value)| resolve(control, value, asked, limits)).collect()
+    }
+
     /// The changes up to frame `reach`.
     pub(super) fn take_due(&mut self, reach: FrameNumber) -> Vec<AheadChange> {
         self.ahead.extract_if(.., |change| change.number <= reach).collect()
@@ -81,16 +98,12 @@ impl RigControls {
         asked: &BTreeMap<&'static str, Value>,
         limits: &ControlLimits,
     ) -> Vec<Setting> {
-        let mut settings = Vec::new();
+        let settings = self.preview(change, asked, limits);
         for (control, value) in assignment(&change.assign, limits) {
-            let was_set = match &value {
-                Some(value) => {
-                    self.values.insert(control.property, value.clone());
-                    true
-                }
-                None => self.values.remove(control.property).is_some(),
-            };
-            settings.extend(was_set.then(|| resolve(control, value, asked, limits)).flatten());
+            match value {
+                Some(value) => drop(self.values.insert(control.property, value)),
+                None => drop(self.values.remove(control.property)),
+            }
         }
         settings
     }

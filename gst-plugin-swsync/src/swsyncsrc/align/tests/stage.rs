@@ -13,13 +13,14 @@ use swsync_core::time::{Boottime, Rig, Skew, Span, Timestamp};
 use swsync_sim::sensor::{self, Phone, PhoneModel, Sensor, SensorModel};
 
 use super::super::{AlignMethod, AlignTarget, TimeBase};
-use crate::camera::controls::{Ranges, Setting};
+use crate::camera::controls::{Range, Ranges, Setting, Value, by_name};
 use crate::camera::mode::Mode;
 use crate::camera::{
     Camera, CameraError, Capabilities, Controls, ExposureControl, Flushing, Frame, FrameDurationControl,
     Pacing, Readout, Shutter, StampedAt, StreamRole, StreamSetup, TimingError, Wakeup,
 };
 use crate::swsyncsrc::aligned_camera::{AlignedCamera, AlignedFrame, Alignment, StartError};
+use crate::swsyncsrc::controls::ControlQueue;
 
 /// As of the simulated camera.
 const STAMP_ERROR: Span = Span::from_micros(5);
@@ -45,6 +46,8 @@ pub struct World {
     pub quality: SyncState,
     /// The exposure that somebody sets with the next request.
     pub exposure: Option<Span>,
+    /// The same, through the element's controls.
+    pub staged: Option<Span>,
     /// The camera crashes and starts anew before the next frame.
     pub crash: bool,
     /// The next so many waits are interrupted.
@@ -73,6 +76,7 @@ impl Stage {
             clock_error: Span::ZERO,
             quality: SyncState::Synced,
             exposure: None,
+            staged: None,
             crash: false,
             interruptions: 0,
             frame_interruptions: 0,
@@ -233,17 +237,27 @@ impl Camera for StagedCamera {
     }
 
     fn control_ranges(&self) -> Ranges {
-        Ranges::new("staged")
+        let control = by_name("ExposureTime").expect("it is in the table");
+        let set = self.kind.can != Can::Nothing;
+        let ranges = Ranges::new("staged");
+        if set { ranges.with(control, Range::Numbers(100.0, 33_000.0)) } else { ranges }
     }
 
     fn control_lead(&self) -> u32 {
-        3
+        let delays = self.kind.model.delays;
+        1 + delays.exposure.max(delays.vblank)
     }
 
-    fn stage(&mut self, _settings: Vec<Setting>) {}
+    fn stage(&mut self, settings: Vec<Setting>) {
+        for Setting { control, value } in settings {
+            if let ("ExposureTime", Value::Int(us)) = (control.name, value) {
+                self.stage.with(|world| world.staged = Some(Span::from_micros(i64::from(us))));
+            }
+        }
+    }
 
     fn waits_for_request(&self) -> bool {
-        false
+        self.stage.with(|world| world.staged.is_some())
     }
 
     fn start(&mut self) -> Result<(), CameraError> {
@@ -255,7 +269,8 @@ impl Camera for StagedCamera {
         let (now, set) = self.stage.with(|world| {
             world.requests += 1;
             world.longest_request = world.longest_request.max(controls.exposure.unwrap_or(Span::ZERO));
-            (world.now, world.exposure.take())
+            let staged = world.staged.take();
+            (world.now, world.exposure.take().or(staged))
         });
         let Controls { frame_duration, exposure, .. } = controls;
         let exposure = exposure.or(set);
@@ -332,6 +347,7 @@ impl Camera for StagedCamera {
 pub struct AlignmentRun {
     pub stage: Stage,
     pub camera: AlignedCamera,
+    pub controls: Arc<ControlQueue>,
     pub grid: FrameGrid,
 }
 
@@ -353,12 +369,15 @@ pub fn try_rehearse(
     gst::init().expect("GStreamer starts");
     let grid = FrameGrid::new(rate, 1).expect("a rate");
     let stage = Stage::new();
-    let camera = StagedCamera { stage: stage.clone(), kind: kind.clone(), period: grid.period(), body: None };
+    let mut camera =
+        StagedCamera { stage: stage.clone(), kind: kind.clone(), period: grid.period(), body: None };
     let capabilities = camera.capabilities();
     let alignment = Alignment { method, grid_period: gst::Fraction::new(0, 1), target };
-    let aligned =
-        AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, Arc::default(), kind.seed);
-    aligned.map(|camera| AlignmentRun { stage, camera, grid }).map_err(|(_, error)| error)
+    let controls = Arc::<ControlQueue>::default();
+    controls.begin(&mut camera, &capabilities, grid);
+    let queue = controls.clone();
+    let aligned = AlignedCamera::start(Box::new(camera), capabilities, grid, &alignment, queue, kind.seed);
+    aligned.map(|camera| AlignmentRun { stage, camera, controls, grid }).map_err(|(_, error)| error)
 }
 
 pub fn rehearse(kind: &Kind, method: AlignMethod, target: AlignTarget) -> AlignmentRun {
