@@ -1,9 +1,9 @@
 //! `swsync doctor`: what is wrong with a device or a rig, how it was found, and what mends it.
 //!
-//! - [`local`]: the checks of this host, which are files ([`swsync_host::doctor`]) and programs ([`programs`]);
-//! - [`rig_checks`]: what is in view of this host, and what follows from the statuses of the devices;
-//! - [`report`]: the result, for people and as JSON;
-//! - [`archive`]: what to send when asking for help.
+//! - `local`: the checks of this host, which are files ([`swsync_host::doctor`]) and programs (`programs`);
+//! - `rig_checks`: what is in view of this host, and what follows from the statuses of the devices;
+//! - `report`: the result, for people and as JSON;
+//! - `archive`: what to send when asking for help.
 
 mod archive;
 mod local;

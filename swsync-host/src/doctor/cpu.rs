@@ -64,7 +64,7 @@ pub(super) fn governor(root: &HostRoot) -> Check {
         cpus.sort();
         let found =
             format!("{folder}/{}/cpufreq/scaling_governor: {governor} (of {} CPUs)", cpus[0], cpus.len());
-        let mend = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor   # until the next start";
+        let mend = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor";
         match governor.as_str() {
             "performance" => {}
             "powersave" if !CHOOSES_BY_ITSELF.contains(&driver.as_str()) => {

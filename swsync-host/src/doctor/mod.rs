@@ -1,6 +1,6 @@
 //! What is wrong with a host, as far as its own files tell: the checks of `swsync doctor` that need no network.
 //!
-//! Each check is a function of a [`HostRoot`], and of what a [`Subject`] adds that no file has. It reads only, but for [`disk`], which
+//! Each check is a function of a [`HostRoot`], and of what a [`Subject`] adds that no file has. It reads only, but for `disk`, which
 //! writes a small file where the takes go, and removes it. What it finds are [`swsync_core::doctor::Problem`]s.
 //!
 //! [`mend`] does what `--fix` does.
