@@ -9,7 +9,9 @@ mod relative;
 pub mod report;
 mod targets;
 
-pub use arm::{ArmArgs, Armed, NotReadyDocument};
+#[cfg(feature = "schema")]
+pub use arm::NotReadyDocument;
+pub use arm::{ArmArgs, Armed};
 pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, collect_answers, command, conclude};
 pub use relative::relative;
