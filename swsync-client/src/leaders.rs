@@ -50,7 +50,7 @@ pub fn followings(common: &RigAgreement) -> Vec<Following> {
         leaders.into_iter().map(move |(leader, devices)| Following {
             timescale: timescale.to_string(),
             leader: common.leader_name(leader),
-            devices: devices.into_iter().cloned().collect(),
+            devices: devices.iter().cloned().collect(),
         })
     });
     leaders.collect()

@@ -27,6 +27,28 @@ fn each_setting_is_shown_with_its_origin() {
 }
 
 #[test]
+fn show_is_the_command_itself_and_asks_to_rename_an_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("swsync/rig.toml");
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "rig = 'stage'").unwrap();
+    let run = |args: &[&str]| {
+        Ran::of(swsync(args).env_remove("SWSYNC_CONFIG").env("XDG_CONFIG_HOME", folder.path()))
+    };
+    let shown = run(&["config", "show"]);
+    assert_eq!((shown.code, &shown.stdout), (0, &run(&["config"]).stdout), "{shown:#?}");
+    let rename = format!("mv {} {}", file.display(), file.with_file_name("config.toml").display());
+    assert!(shown.stderr.contains(&rename), "{shown:#?}");
+    let json = run(&["config", "show", "--json"]).json_of("config");
+    assert_eq!(json["file"], file.display().to_string());
+    assert!(json["notices"][0].as_str().unwrap().ends_with(&rename), "{json}");
+    assert_eq!(run(&["config", "--rig", "other", "--json"]).json_of("config")["rig"]["value"], "other");
+    let wrong = Ran::of(swsync(&["config", "show", "--json"]).env("SWSYNC_PATH_OFFSET", "40s"));
+    let json = wrong.json_of("config");
+    assert_eq!((wrong.code, &json["error"]["kind"]), (2, &"settings".into()), "one document: {wrong:#?}");
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_2_and_name_their_origin() {
     for (variable, value, parts) in [
         ("SWSYNC_RIG", "rig=stage connect=tcp/pi0:1", ["SWSYNC_RIG", "not a name"]),
