@@ -338,7 +338,7 @@ fn print_settings() {
 #[test]
 fn the_environment_and_a_file_set_what_nothing_else_does() {
     let folder = tempfile::tempdir().unwrap();
-    let (rig, file) = (rig(), folder.path().join("rig.toml"));
+    let (rig, file) = (rig(), folder.path().join("config.toml"));
     std::fs::write(&file, "rig = 'of-file'\ndevice-id = 'of-file'\nlisten = 'tcp/127.0.0.1:9'\n").unwrap();
     let print = |command: &mut Command| passes(command.env("SWSYNC_CONFIG", &file).env("SWSYNC_RIG", &rig));
     let printed = print(&mut ignored_test("print_settings"));
@@ -358,7 +358,7 @@ fn the_environment_and_a_file_set_what_nothing_else_does() {
     }
     std::fs::write(&file, "rigg = 'x'").unwrap();
     let printed = print(&mut ignored_test("print_settings"));
-    assert!(printed.contains("error: ") && printed.contains("rig.toml, line 1: `rigg`"), "{printed}");
+    assert!(printed.contains("error: ") && printed.contains("config.toml, line 1: `rigg`"), "{printed}");
 }
 
 #[test]

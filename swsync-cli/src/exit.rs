@@ -1,15 +1,7 @@
-//! Exit codes, the same for all commands. docs/orders.md has the table. A command that a signal ended exits with 128 plus the
-//! signal's number, as shells do.
+//! Exit codes, the same for all commands of all of swsync's programs: docs/exit-codes.md has the table, and a test compares the two.
+//! A command that a signal ended exits with 128 plus the signal's number, as shells do.
 
-use std::io::Write as _;
-use std::process::ExitCode;
-
-use swsync_core::order::OrderError;
-use swsync_rig::ControlError;
-use swsync_rig::key_file::KeyFileError;
-use swsync_rig::settings::SettingsError;
-
-use crate::handover::HandoverError;
+pub use crate::error_report::{ErrorReport, report, report_usage, tell};
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
 /// command itself failed.
@@ -28,77 +20,52 @@ pub const NOT_PROVEN: u8 = 6;
 /// Interrupted by Ctrl-C: 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
-/// The end of every `main`: prints an error to standard error, and returns the exit code.
-#[must_use]
-pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
-    result.unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "swsync: {error:#}"); // standard error may be closed
-        code(&error)
-    })
-}
-
-/// The exit code for `error`.
-#[must_use]
-pub fn code(error: &anyhow::Error) -> ExitCode {
-    ExitCode::from(if error.is::<NoRigTime>() {
-        NO_RIG
-    } else if error.is::<NoOrder>() {
-        NO_ORDER
-    } else if error.is::<OrderError>()
-        || error.is::<SettingsError>()
-        || error.is::<KeyFileError>()
-        || matches!(error.downcast_ref(), Some(HandoverError::NotInstalled { .. }))
-    {
-        USAGE
-    } else {
-        match error.downcast_ref::<ControlError>() {
-            Some(
-                ControlError::NobodyThere { .. } | ControlError::Connect { .. } | ControlError::Key { .. },
-            ) => NO_RIG,
-            Some(ControlError::Endpoint { .. } | ControlError::KeyFile(_)) => USAGE,
-            _ => INCOMPLETE,
-        }
-    })
-}
+/// All codes but those of signals, and what each means, as docs/exit-codes.md has it.
+pub const ALL: [(u8, &str); 7] = [
+    (0, "done, and all is well"),
+    (INCOMPLETE, "something is missing or differs, or the command failed"),
+    (USAGE, "the arguments or the settings of the rig are wrong; nothing was done"),
+    (NO_RIG, "no rig, no device, or none that knows rig time"),
+    (NOT_READY, "not enough devices are ready; nothing was ordered"),
+    (NO_ORDER, "no such order is open, or several are and none was named"),
+    (
+        NOT_PROVEN,
+        "every frame is saved, but pictures of one number may be further apart than the limit, or that is not known",
+    ),
+];
 
 /// No order is open that could be meant, or several.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoOrder(pub String);
+pub enum NoOrder {
+    /// None is open, or none of this name. The text for a person.
+    #[error("{0}; {SEE_OPEN}")]
+    None(String),
+    /// Several are open. Their names.
+    #[error("several orders are open: {NAME_ONE} {0}")]
+    Several(String),
+}
+
+const SEE_OPEN: &str = "`swsync status` counts the open orders of each device";
+const NAME_ONE: &str = "name one of";
+
+impl NoOrder {
+    /// What to do about it, as its text says too.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::None(_) => SEE_OPEN.into(),
+            Self::Several(names) => format!("{NAME_ONE} {names}"),
+        }
+    }
+}
 
 /// No device knows rig time.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no device knows rig time yet, so there is no instant to name: is one of the pipelines the \
-     leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for"
-)]
+#[error("no device knows rig time yet, so there is no instant to name: {}", Self::REMEDY)]
 pub struct NoRigTime;
 
-#[cfg(test)]
-mod tests {
-    use swsync_rig::RigConfig;
-
-    use super::*;
-
-    #[test]
-    fn each_kind_of_error_has_its_code() {
-        let of = |error: anyhow::Error| format!("{:?}", code(&error));
-        let expect = |code: u8| format!("{:?}", ExitCode::from(code));
-        let connect =
-            ControlError::Connect { endpoints: Vec::new(), failure: None, waited: Default::default() };
-        assert_eq!(of(connect.into()), expect(NO_RIG));
-        let config = RigConfig::default();
-        let nobody = ControlError::NobodyThere {
-            search: config.search(),
-            rig: config.rig,
-            waited: Default::default(),
-        };
-        assert_eq!(of(anyhow::Error::new(nobody).context("while looking")), expect(NO_RIG));
-        assert_eq!(of(NoRigTime.into()), expect(NO_RIG));
-        let endpoint = ControlError::Endpoint { endpoint: "x".into(), why: "y" };
-        assert_eq!(of(endpoint.into()), expect(USAGE));
-        assert_eq!(of(OrderError::NoTargets.into()), expect(USAGE));
-        assert_eq!(of(SettingsError::NotText("SWSYNC_RIG").into()), expect(USAGE));
-        assert_eq!(of(anyhow::anyhow!("anything")), expect(INCOMPLETE));
-    }
+impl NoRigTime {
+    /// What to do about it.
+    pub const REMEDY: &str = "is one of the pipelines the leader (`swsyncclock role=leader`)? `swsync status` tells what each is \
+         waiting for";
 }

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
 use clap::Args;
+use serde::Serialize;
 use swsync_core::name::DeviceId;
 
+use crate::error_report::failure;
 use crate::exit;
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
@@ -26,6 +27,19 @@ pub struct ForgetArgs {
     /// The devices that are not to come back. One that does is in the rig again.
     #[arg(required = true)]
     devices: Vec<DeviceId>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The document of `swsync forget --json`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ForgetDocument {
+    /// The devices that the rig does not miss any more.
+    forgotten: Vec<DeviceId>,
+    /// Devices whose hubs have not heard it, and may bring the others up again.
+    unconfirmed: Vec<DeviceId>,
 }
 
 const AFTER_HELP: &str = "\
@@ -44,15 +58,23 @@ pub fn run(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
     let mut unconfirmed = Vec::new();
     for device in &args.devices {
         let Some(silent) = session.forget(device, TIMEOUT) else {
-            bail!(
-                "no hub of the rig was seen, so nobody has heard that {device} is not missed any more: try again"
-            )
+            return Err(failure(
+                format!(
+                    "no hub of the rig was seen, so nobody has heard that {device} is not missed any more"
+                ),
+                "try again",
+            ));
         };
         unconfirmed.extend(silent.into_iter().filter(|silent| !args.devices.contains(silent)));
-        output::line(&format!("{device} is not missed any more"));
+        if !args.json {
+            output::line(&format!("{device} is not missed any more"));
+        }
     }
     unconfirmed.sort();
     unconfirmed.dedup();
+    if args.json {
+        output::json(&ForgetDocument { forgotten: args.devices.clone(), unconfirmed: unconfirmed.clone() });
+    }
     for hub in &unconfirmed {
         warn(&format!("the hub on {hub} has not heard it, and may bring it up again"));
     }

@@ -54,13 +54,19 @@ const EXTERNAL: [External; 7] = [
     external(LAB, "swsync-lab", "Parts of the laboratory"),
 ];
 
+const RUNNABLE: &str = "install it again: it has to be a program for this machine that you may execute";
+
+fn install(program: &str) -> String {
+    format!("install it too (in swsync's folder: cargo install --path {program})")
+}
+
 /// The program of a subcommand cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
     /// It is not there.
     #[error(
-        "`swsync {name}` is a program of its own, {program}, which is neither beside this one nor in PATH: \
-         install it too (in swsync's folder: cargo install --path {program})"
+        "`swsync {name}` is a program of its own, {program}, which is neither beside this one nor in PATH: {}",
+        install(program)
     )]
     NotInstalled {
         /// The subcommand.
@@ -69,13 +75,24 @@ pub enum HandoverError {
         program: &'static str,
     },
     /// It is there, but does not start.
-    #[error("cannot run {}: {error}", program.display())]
+    #[error("cannot run {}: {error}; {RUNNABLE}", program.display())]
     Exec {
         /// The program.
         program: PathBuf,
         /// What the system said.
         error: io::Error,
     },
+}
+
+impl HandoverError {
+    /// What to do about it, as its text says too.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NotInstalled { program, .. } => install(program),
+            Self::Exec { .. } => RUNNABLE.into(),
+        }
+    }
 }
 
 /// The subcommands, as `swsync --help` lists them.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use swsync_rig::key_file;
 
 use crate::output;
@@ -40,13 +41,31 @@ enum Action {
         /// The file.
         #[arg(default_value = DEFAULT_FILE)]
         file: PathBuf,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
     /// Check a file, and show the fingerprint of its key: equal on two devices if they have one key. The key is not shown.
     Check {
         /// The file.
         #[arg(env = "SWSYNC_KEY_FILE", default_value = DEFAULT_FILE)]
         file: PathBuf,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
+}
+
+/// The document of `swsync key new --json` and `swsync key check --json`. The key itself is not in it.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct KeyDocument {
+    /// The file with the key.
+    file: PathBuf,
+    /// Whether the key is new.
+    new: bool,
+    /// Equal on two devices if they have one key.
+    fingerprint: String,
 }
 
 /// Runs the command.
@@ -54,19 +73,23 @@ enum Action {
 /// # Errors
 /// The file cannot be read or made.
 pub fn run(args: &KeyArgs) -> anyhow::Result<ExitCode> {
-    match &args.action {
-        Action::New { file } => {
-            let key = key_file::create(file)?;
-            output::line(&format!("{}: a new key, fingerprint {}", file.display(), key.fingerprint()));
-            output::line(
-                "Copy it to every device (scp -p), and set key-file= or SWSYNC_KEY_FILE there, and here --key-file or \
-                 SWSYNC_KEY_FILE.",
-            );
-        }
-        Action::Check { file } => {
-            let key = key_file::read(file)?;
-            output::line(&format!("{}: the key of a rig, fingerprint {}", file.display(), key.fingerprint()));
-        }
+    let (file, json, new) = match &args.action {
+        Action::New { file, json } => (file, *json, true),
+        Action::Check { file, json } => (file, *json, false),
+    };
+    let key = if new { key_file::create(file)? } else { key_file::read(file)? };
+    let fingerprint = key.fingerprint().to_string();
+    if json {
+        output::json(&KeyDocument { file: file.clone(), new, fingerprint });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let what = if new { "a new key" } else { "the key of a rig" };
+    output::line(&format!("{}: {what}, fingerprint {fingerprint}", file.display()));
+    if new {
+        output::line(
+            "Copy it to every device (scp -p), and set key-file= or SWSYNC_KEY_FILE there, and here --key-file or \
+             SWSYNC_KEY_FILE.",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@
 //! part of this library: [`table`], [`output`], [`exit`], [`log`], [`duration`], [`rig`], and [`takes`].
 //!
 //! Where to begin reading: [`shoot`] is the shortest command; the module `orders` has what all commands share that
-//! give orders; [`collect`] fetches files; [`exit`] has the exit codes.
+//! give orders; [`collect`] fetches files; [`exit`] has the exit codes, [`error_report`] what is printed of errors.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod certify;
 pub mod collect;
 pub mod config;
 pub mod duration;
+pub mod error_report;
 pub mod exit;
 pub mod forget;
 pub mod handover;

@@ -39,8 +39,12 @@ fn main() -> ExitCode {
         return exit::report(Err(error.into()));
     }
     // External subcommands are there only to be listed.
-    let matches = Cli::command().subcommands(handover::subcommands()).get_matches_from(arguments);
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = Cli::command().subcommands(handover::subcommands());
+    let cli =
+        match command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches)) {
+            Ok(cli) => cli,
+            Err(error) => return exit::report_usage(&error),
+        };
     log::init(cli.verbosity);
     exit::report(match &cli.command {
         Command::Shoot(args) => shoot::run(args),

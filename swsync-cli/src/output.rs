@@ -15,6 +15,14 @@ pub fn line(text: &str) {
     }
 }
 
+/// Prints `document` as JSON, in one line.
+///
+/// # Panics
+/// It has a map whose keys are no texts: no document of ours has.
+pub fn json(document: &impl serde::Serialize) {
+    line(&serde_json::to_string(document).expect("documents are maps of texts and numbers"));
+}
+
 /// Prints a warning on standard error.
 pub fn warn(text: &str) {
     tell(&format!("warning: {text}"));

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use swsync_core::manifest::{DeviceFrames, FRAMES_JSONL, FrameRecord, NumberSet, TAKE_JSON, Take, TakeError};
 use swsync_core::name::{DeviceId, Name, OrderId};
 
+const CHECK_PATH: &str = "name a folder that `swsync collect` wrote, and that you may read";
+const COLLECT_AGAIN: &str = "collect this take again, into another folder";
+
 /// Why a device's part of a take cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// A file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {error}; {CHECK_PATH}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -20,7 +23,7 @@ pub enum ReadError {
         error: io::Error,
     },
     /// take.json is invalid.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}; {COLLECT_AGAIN}", path.display())]
     Take {
         /// The file.
         path: PathBuf,
@@ -28,7 +31,7 @@ pub enum ReadError {
         error: TakeError,
     },
     /// A line of the manifest is invalid.
-    #[error("{}, line {line}: {error}", path.display())]
+    #[error("{}, line {line}: {error}; {COLLECT_AGAIN}", path.display())]
     Record {
         /// The file.
         path: PathBuf,
@@ -48,6 +51,17 @@ pub struct DeviceTake {
     pub take: Take,
     /// Its manifest, by frame number.
     pub records: Vec<FrameRecord>,
+}
+
+impl ReadError {
+    /// What to do about it, as its text says too.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => CHECK_PATH,
+            Self::Take { .. } | Self::Record { .. } => COLLECT_AGAIN,
+        }
+    }
 }
 
 impl DeviceTake {

@@ -29,6 +29,13 @@ const TRIES: usize = 3;
 /// Name of the list of collected files, in the folder of a device's part of a take.
 const LIST: &str = ".collected.jsonl";
 
+const WAIT_FOR_OTHER: &str = "wait until it is done, or end it";
+const OTHER_FOLDER: &str = "collect one of the two into another folder, and name them differently";
+const CHECK_DISK: &str = "is the device's disk failing?";
+const AT_REST: &str = "collect it again once its order is over";
+const UPDATE_DEVICE: &str = "update swsync on that device; no swsync lists such files";
+const AGAIN: &str = "collect again";
+
 /// Why a take is not collected, or not completely. Collected files stay, and are not fetched again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,7 +44,7 @@ pub enum CollectError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// This host's disk fails.
-    #[error("cannot write {}: {error}{}", path.display(), remedy(error))]
+    #[error("cannot write {}: {error}; {}", path.display(), remedy(error))]
     Local {
         /// The file.
         path: PathBuf,
@@ -45,15 +52,14 @@ pub enum CollectError {
         error: io::Error,
     },
     /// Another process collects the same take.
-    #[error("{} is being collected by another process", folder.display())]
+    #[error("{} is being collected by another process: {WAIT_FOR_OTHER}", folder.display())]
     Locked {
         /// The take's folder.
         folder: PathBuf,
     },
     /// Two names that are one on disks without upper and lower case.
     #[error(
-        "{} is here already, and is the folder of {name} too where upper and lower case are one: collect one of the two into \
-         another folder, and name them differently",
+        "{} is here already, and is the folder of {name} too where upper and lower case are one: {OTHER_FOLDER}",
         there.display()
     )]
     Alike {
@@ -64,8 +70,7 @@ pub enum CollectError {
     },
     /// The fetched bytes differ from the device's file.
     #[error(
-        "{device}: {path} came broken {TRIES} times: its SHA-256 is {here} here and {there} there; is the \
-         device's disk failing?"
+        "{device}: {path} came broken {TRIES} times: its SHA-256 is {here} here and {there} there; {CHECK_DISK}"
     )]
     Corrupt {
         /// The device.
@@ -78,7 +83,7 @@ pub enum CollectError {
         there: String,
     },
     /// The file is being written.
-    #[error("{device}: {path} keeps changing while it is fetched")]
+    #[error("{device}: {path} keeps changing while it is fetched: {AT_REST}")]
     Changing {
         /// The device.
         device: DeviceId,
@@ -86,12 +91,10 @@ pub enum CollectError {
         path: String,
     },
     /// A name that leads out of the folder.
-    #[error("the device lists a file that cannot be meant: {0}")]
+    #[error("the device lists a file that cannot be meant: {0}; {UPDATE_DEVICE}")]
     Path(#[from] PathError),
     /// The take cannot be deleted, since not all of it is here.
-    #[error(
-        "{device}: nothing is deleted, since {path} here differs from the file on the device; collect again"
-    )]
+    #[error("{device}: nothing is deleted, since {path} here differs from the file on the device; {AGAIN}")]
     NotHere {
         /// The device.
         device: DeviceId,
@@ -100,13 +103,30 @@ pub enum CollectError {
     },
 }
 
-/// What to do about an error.
+impl CollectError {
+    /// What to do about it. `None`: the device's own text says it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        Some(match self {
+            Self::Remote(error) => return error.remedy(),
+            Self::Local { error, .. } => remedy(error).into(),
+            Self::Locked { .. } => WAIT_FOR_OTHER.into(),
+            Self::Alike { .. } => OTHER_FOLDER.into(),
+            Self::Corrupt { .. } => CHECK_DISK.into(),
+            Self::Changing { .. } => AT_REST.into(),
+            Self::Path(_) => UPDATE_DEVICE.into(),
+            Self::NotHere { .. } => AGAIN.into(),
+        })
+    }
+}
+
+/// What to do about an error of this host's disk.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; make room and collect again: it goes on where it stopped"
+            "make room and collect again: it goes on where it stopped"
         }
-        _ => "",
+        _ => "collect into a folder that you may write to",
     }
 }
 

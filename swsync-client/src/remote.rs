@@ -19,14 +19,15 @@ const LONGEST: Duration = Duration::from_secs(3 * 3_600);
 /// Pause between requests to a device that is busy or does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
+const SWITCHED_ON: &str = "is it switched on, and its pipeline running?";
+const SAME_VERSION: &str = "update swsync on both to one version (`swsync --version`)";
+
 /// Why a request for a device's files fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
     /// The device does not answer.
-    #[error(
-        "{device} does not answer for its files (for {waited:?}): is it switched on, and its pipeline running?"
-    )]
+    #[error("{device} does not answer for its files (for {waited:?}): {SWITCHED_ON}")]
     NoAnswer {
         /// The device.
         device: DeviceId,
@@ -42,13 +43,25 @@ pub enum RemoteError {
         why: String,
     },
     /// The device sends another reply than was requested, or a malformed one.
-    #[error("{device} answers something that cannot be read: {why}")]
+    #[error("{device} answers something that cannot be read: {why}; {SAME_VERSION}")]
     Malformed {
         /// The device.
         device: DeviceId,
         /// Why, for a person.
         why: String,
     },
+}
+
+impl RemoteError {
+    /// What to do about it. `None`: the device's own text says it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::NoAnswer { .. } => Some(SWITCHED_ON.into()),
+            Self::Malformed { .. } => Some(SAME_VERSION.into()),
+            Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// Called with the reason while a busy device is waited for, and with `None` when that is over.

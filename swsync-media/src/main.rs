@@ -28,7 +28,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::report_usage(&error),
+    };
     log::init(cli.verbosity);
     exit::report(match &cli.command {
         Command::Export(args) => export::run(args),

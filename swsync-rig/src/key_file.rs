@@ -14,12 +14,24 @@ const MAX_LEN: u64 = 64 * 1024;
 /// that a service without root's rights can.
 const FORBIDDEN: u32 = 0o027;
 
+const NAME_KEY_FILE: &str =
+    "name the file with `key-file`, and give the user that swsync runs as the right to read it";
+const COPY_KEY: &str = "copy the file again, or make a new key with `swsync key new FILE`";
+const OTHER_FILE: &str = "name another file, or move this one away";
+const OTHER_FOLDER: &str = "name a file in a folder that exists and that you may write to";
+const WAIT_FOR_RANDOM: &str = "try again once the system has started completely";
+
+/// What makes a key file private.
+fn make_private(path: &Path) -> String {
+    format!("chmod 600 {}; if others have used this host, make a new key", path.display())
+}
+
 /// Why there is no key from a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
     /// It cannot be opened or read.
-    #[error("the key file {} cannot be read: {source}", path.display())]
+    #[error("the key file {} cannot be read: {source}; {NAME_KEY_FILE}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -28,8 +40,7 @@ pub enum KeyFileError {
     },
     /// Others on this host can read or replace it.
     #[error(
-        "the key file {} is open to other users of this host (mode {mode:03o}): chmod 600 {}; if others have used this host, \
-         make a new key", path.display(), path.display()
+        "the key file {} is open to other users of this host (mode {mode:03o}): {}", path.display(), make_private(path)
     )]
     Permissions {
         /// The file.
@@ -38,7 +49,7 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// It holds no key.
-    #[error("the key file {}: {source}", path.display())]
+    #[error("the key file {}: {source}; {COPY_KEY}", path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -46,22 +57,22 @@ pub enum KeyFileError {
         source: KeyTextError,
     },
     /// It is too long, or not text.
-    #[error("the key file {} is not one: it is longer than 64 KiB, or not text", path.display())]
+    #[error("the key file {} is not one: it is longer than 64 KiB, or not text; {COPY_KEY}", path.display())]
     NotText {
         /// The file.
         path: PathBuf,
     },
     /// A new one would replace an old one.
     #[error(
-        "{} is there already, and a key is never overwritten: its rig could not be reached any more. Name another file, or \
-         move this one away", path.display()
+        "{} is there already, and a key is never overwritten: its rig could not be reached any more; {OTHER_FILE}",
+        path.display()
     )]
     Exists {
         /// The file.
         path: PathBuf,
     },
     /// A new one cannot be written.
-    #[error("the key file {} cannot be written: {source}", path.display())]
+    #[error("the key file {} cannot be written: {source}; {OTHER_FOLDER}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -69,8 +80,23 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// The operating system has no random numbers.
-    #[error("the operating system gives no random numbers: {0}")]
+    #[error("the operating system gives no random numbers: {0}; {WAIT_FOR_RANDOM}")]
     Random(io::Error),
+}
+
+impl KeyFileError {
+    /// What to do about it, as its text says too.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Read { .. } => NAME_KEY_FILE.into(),
+            Self::Permissions { path, .. } => make_private(path),
+            Self::Content { .. } | Self::NotText { .. } => COPY_KEY.into(),
+            Self::Exists { .. } => OTHER_FILE.into(),
+            Self::Write { .. } => OTHER_FOLDER.into(),
+            Self::Random(_) => WAIT_FOR_RANDOM.into(),
+        }
+    }
 }
 
 /// Reads the key of a rig.

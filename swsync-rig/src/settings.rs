@@ -5,8 +5,8 @@
 //! 1. what was given directly: a property of an element, an argument of the command;
 //! 2. in a pipeline: a property of another swsync element, then the application's GstContext;
 //! 3. the environment: [`Setting::variable`];
-//! 4. a configuration file: the one that `SWSYNC_CONFIG` names, else `swsync/rig.toml` in `$XDG_CONFIG_HOME` (`~/.config`), else
-//!    `/etc/swsync/rig.toml`. One file counts, not several;
+//! 4. a configuration file: the one that `SWSYNC_CONFIG` names, else `swsync/config.toml` in `$XDG_CONFIG_HOME` (`~/.config`),
+//!    else `/etc/swsync/config.toml`. One file counts, not several. Under its older name, `rig.toml`, it is still read;
 //! 5. the default.
 //!
 //! The file is TOML, with the settings' names as keys. A relative `key-file` is looked for beside the file:
@@ -20,6 +20,7 @@
 //!
 //! Secrets have no place here. The key is named by the path of its file; `key` in the configuration file is refused.
 
+mod error;
 mod file;
 mod secrets;
 
@@ -29,13 +30,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use swsync_core::key::{KeyFile, RigKey};
-use swsync_core::name::{DeviceId, Name, NameError};
-use swsync_core::path_offset::{self, PathOffsetError};
+use swsync_core::name::{DeviceId, Name};
+use swsync_core::path_offset;
 use swsync_core::time::Span;
 
-use crate::key_file::{self, KeyFileError};
+use crate::key_file;
 use crate::{DEFAULT_RIG, RigConfig, default_device_id};
 
+pub use error::SettingsError;
 pub use file::CONFIG_VARIABLE;
 pub use secrets::{endpoint_without_secrets, without_secrets};
 
@@ -156,72 +158,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// A rig's name or a device's id that cannot be one.
-    #[error("{setting}: {source} (from: {origin})")]
-    Name {
-        /// Which of the two.
-        setting: Setting,
-        /// Where it comes from.
-        origin: Origin,
-        /// What is wrong with it.
-        source: NameError,
-    },
-    /// The host's name, which is the default, is no device id.
-    #[error("the host's name cannot be a device id: {0}. Set `device-id`")]
-    HostName(NameError),
-    /// An environment variable or argument that is no text.
-    #[error("{0} is not valid UTF-8")]
-    NotText(&'static str),
-    /// The configuration file cannot be read.
-    #[error(
-        "configuration file {} cannot be read: {source}. {CONFIG_VARIABLE} names another one; /dev/null is an empty one", path.display()
-    )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The configuration file cannot be written.
-    #[error("configuration file {} cannot be written: {source}", path.display())]
-    Unwritable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// There is no key in the key file.
-    #[error("key-file: {source} (from: {origin})")]
-    Key {
-        /// Where its path comes from.
-        origin: Origin,
-        /// What is wrong with it.
-        source: KeyFileError,
-    },
-    /// A path offset that cannot be one.
-    #[error("path-offset: {source} (from: {origin})")]
-    PathOffset {
-        /// Where it comes from.
-        origin: Origin,
-        /// What is wrong with it.
-        source: PathOffsetError,
-    },
-    /// The configuration file is wrong.
-    #[error("configuration file {}{}: {why}", path.display(), line.map_or_else(String::new, |line| format!(", line {line}")))]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1, if it is known.
-        line: Option<usize>,
-        /// What is wrong. Never a value: somebody may have put a secret there.
-        why: String,
-    },
-}
-
 /// A value, as text, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Given {
@@ -231,7 +167,11 @@ struct Given {
 
 /// The settings that are known, each with its origin.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct RigSettings(BTreeMap<Setting, Given>);
+pub struct RigSettings {
+    known: BTreeMap<Setting, Given>,
+    /// The configuration file that was read.
+    file: Option<PathBuf>,
+}
 
 /// As [`RigSettings::describe`]: without what may be secret.
 impl fmt::Debug for RigSettings {
@@ -243,7 +183,7 @@ impl fmt::Debug for RigSettings {
 impl RigSettings {
     /// Adds a value, unless one is known: add those first that count most. An empty value means none, and is known too.
     pub fn add(&mut self, setting: Setting, value: impl Into<String>, origin: Origin) {
-        self.0.entry(setting).or_insert_with(|| Given { value: value.into(), origin });
+        self.known.entry(setting).or_insert_with(|| Given { value: value.into(), origin });
     }
 
     /// Adds what the environment and the configuration file say.
@@ -280,6 +220,7 @@ impl RigSettings {
             for (setting, value) in file.settings {
                 self.add(setting, value, Origin::File(file.path.clone()));
             }
+            self.file = Some(file.path);
         }
         Ok(())
     }
@@ -287,7 +228,7 @@ impl RigSettings {
     /// A setting's value; `None` if there is none.
     #[must_use]
     pub fn value(&self, setting: Setting) -> Option<&str> {
-        self.0.get(&setting).map(|given| given.value.as_str()).filter(|value| !value.is_empty())
+        self.known.get(&setting).map(|given| given.value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// Whether all values are the same, wherever they come from.
@@ -300,7 +241,20 @@ impl RigSettings {
     /// Where a setting comes from.
     #[must_use]
     pub fn origin(&self, setting: Setting) -> Origin {
-        self.0.get(&setting).map_or(Origin::Default, |given| given.origin.clone())
+        self.known.get(&setting).map_or(Origin::Default, |given| given.origin.clone())
+    }
+
+    /// The configuration file that was read. `None`: there is none.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The file that was read and the name that it should have, if it has its older name.
+    #[must_use]
+    pub fn renaming(&self) -> Option<(&Path, PathBuf)> {
+        let file = self.file()?;
+        Some((file, file::new_name(file)?))
     }
 
     /// A setting as it may be shown to anyone, with the default where there is one. `None`: it is not set.

@@ -111,27 +111,27 @@ fn param_spec(setting: Setting) -> glib::ParamSpec {
     let (nick, blurb) = match setting {
         Setting::Rig => (
             "Rig",
-            "Name of the rig. Set on one swsync element of a pipeline, it holds for all of them; if not set: GstContext swsync.rig, else SWSYNC_RIG, else rig.toml, else swsync",
+            "Name of the rig. Set on one swsync element of a pipeline, it holds for all of them; if not set: GstContext swsync.rig, else SWSYNC_RIG, else config.toml, else swsync",
         ),
         Setting::Connect => (
             "Connect",
-            "Zenoh endpoints of other devices to connect to, separated by commas, e.g. tcp/pi0.local:7447; one device leads to all. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_CONNECT, else rig.toml",
+            "Zenoh endpoints of other devices to connect to, separated by commas, e.g. tcp/pi0.local:7447; one device leads to all. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_CONNECT, else config.toml",
         ),
         Setting::Listen => (
             "Listen",
-            "Zenoh endpoints where other devices can connect, separated by commas, e.g. tcp/0.0.0.0:7447; with neither this nor `connect`, devices find each other by multicast. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_LISTEN, else rig.toml",
+            "Zenoh endpoints where other devices can connect, separated by commas, e.g. tcp/0.0.0.0:7447; with neither this nor `connect`, devices find each other by multicast. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_LISTEN, else config.toml",
         ),
         Setting::KeyFile => (
             "Key file",
-            "File of the rig's key, as `swsync key new` makes it, or of NTP keys as chrony has them (lines of ID TYPE SECRET), which protect the time alone. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_KEY_FILE, else rig.toml",
+            "File of the rig's key, as `swsync key new` makes it, or of NTP keys as chrony has them (lines of ID TYPE SECRET), which protect the time alone. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_KEY_FILE, else config.toml",
         ),
         Setting::DeviceId => (
             "Device id",
-            "This device's id, unique in the rig. Set on swsyncclock it holds for the pipeline's sink or gate, and the other way round, unless there are several; if not set: GstContext swsync.rig, else SWSYNC_DEVICE_ID, else rig.toml, else the host's name",
+            "This device's id, unique in the rig. Set on swsyncclock it holds for the pipeline's sink or gate, and the other way round, unless there are several; if not set: GstContext swsync.rig, else SWSYNC_DEVICE_ID, else config.toml, else the host's name",
         ),
         Setting::PathOffset => (
             "Path offset",
-            "What swsyncclock takes off for this device's own path, half of what its send latency has above its receive latency, as swsync measure finds it: a time with its sign, like -41.5us; a number alone counts nanoseconds. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_PATH_OFFSET, else rig.toml, else 0",
+            "What swsyncclock takes off for this device's own path, half of what its send latency has above its receive latency, as swsync measure finds it: a time with its sign, like -41.5us; a number alone counts nanoseconds. Holds for the whole pipeline; if not set: GstContext swsync.rig, else SWSYNC_PATH_OFFSET, else config.toml, else 0",
         ),
     };
     glib::ParamSpecString::builder(setting.name()).nick(nick).blurb(blurb).mutable_ready().build()

@@ -35,7 +35,7 @@
 //!
 //! # Which rig
 //! `rig`, `connect`, `listen`, `key-file` and `device-id` are set once: on this element, on the pipeline's `swsyncsink` or `swsyncgate`, by a
-//! GstContext `swsync.rig`, in the environment (`SWSYNC_RIG`, ...) or in `/etc/swsync/rig.toml`. `rig-settings` says what they came to and why. See
+//! GstContext `swsync.rig`, in the environment (`SWSYNC_RIG`, ...) or in `/etc/swsync/config.toml`. `rig-settings` says what they came to and why. See
 //! docs/settings.md.
 //!
 //! # The wait for synchronization

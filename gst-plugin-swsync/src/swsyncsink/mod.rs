@@ -15,7 +15,7 @@
 //! ```
 //!
 //! The rig (`rig`, `connect`, `listen`, `key-file`, `device-id`) is set once: here, on the pipeline's `swsyncclock`, by a GstContext `swsync.rig`, in
-//! the environment (`SWSYNC_RIG`, ...) or in `/etc/swsync/rig.toml`. `rig-settings` says what the settings came to and why. See docs/settings.md.
+//! the environment (`SWSYNC_RIG`, ...) or in `/etc/swsync/config.toml`. `rig-settings` says what the settings came to and why. See docs/settings.md.
 //!
 //! # Files
 //!

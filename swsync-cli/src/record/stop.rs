@@ -164,8 +164,8 @@ fn pick(open: Vec<Order>, name: Option<&OrderId>, likely: impl Fn(&Order) -> boo
     };
     match <[Order; 1]>::try_from(some) {
         Ok([order]) => Ok(order),
-        Err(none) if none.is_empty() => Err(NoOrder(what)),
-        Err(several) => Err(NoOrder(format!("several orders are open: name one of {}", ids(&several)))),
+        Err(none) if none.is_empty() => Err(NoOrder::None(what)),
+        Err(several) => Err(NoOrder::Several(ids(&several))),
     }
 }
 
@@ -190,7 +190,8 @@ mod tests {
         let error = pick(open.clone(), None, |_| true).unwrap_err().to_string();
         assert_eq!(error, "several orders are open: name one of s, t");
         let error = pick(open, Some(&name("x")), |_| true).unwrap_err().to_string();
-        assert_eq!(error, "no order x is open; open are s, t");
-        assert_eq!(pick(Vec::new(), None, |_| true).unwrap_err().to_string(), "no such order is open");
+        assert!(error.starts_with("no order x is open; open are s, t; `swsync status`"), "{error}");
+        let error = pick(Vec::new(), None, |_| true).unwrap_err().to_string();
+        assert!(error.starts_with("no such order is open; `swsync status`"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use crate::rig::{Does, Ran, Rig, swsync};
 /// Runs `command` with this configuration file.
 fn with_file(mut command: std::process::Command, file: &str) -> Ran {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("rig.toml");
+    let path = folder.path().join("config.toml");
     std::fs::write(&path, file).unwrap();
     Ran::of(command.env("SWSYNC_CONFIG", path))
 }
@@ -30,7 +30,7 @@ fn settings_that_cannot_be_used_are_2_and_name_their_origin() {
     for (variable, value, parts) in [
         ("SWSYNC_RIG", "rig=stage connect=tcp/pi0:1", ["SWSYNC_RIG", "not a name"]),
         ("SWSYNC_KEY_FILE", "/nonexistent/rig.key", ["SWSYNC_KEY_FILE", "/nonexistent/rig.key"]),
-        ("SWSYNC_CONFIG", "/nonexistent/rig.toml", ["SWSYNC_CONFIG", "/nonexistent/rig.toml"]),
+        ("SWSYNC_CONFIG", "/nonexistent/config.toml", ["SWSYNC_CONFIG", "/nonexistent/config.toml"]),
     ] {
         for args in [&["config"][..], &["status"], &["shoot"]] {
             let ran = Ran::of(swsync(args).env(variable, value));
@@ -40,7 +40,7 @@ fn settings_that_cannot_be_used_are_2_and_name_their_origin() {
     }
     let ran = with_file(swsync(&["status"]), "rig = 'a'\nkey = 's3cret'");
     assert_eq!(ran.code, 2, "{ran:#?}");
-    assert!(ran.stderr.contains("rig.toml, line 2") && !ran.stderr.contains("s3cret"), "{ran:#?}");
+    assert!(ran.stderr.contains("config.toml, line 2") && !ran.stderr.contains("s3cret"), "{ran:#?}");
 }
 
 #[test]

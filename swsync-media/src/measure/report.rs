@@ -158,7 +158,7 @@ impl Report<'_> {
                 _ if constant.is_within_uncertainty() => {
                     format!("{name}: {line}   (within its uncertainty of what is set: not worth a change)")
                 }
-                _ => format!("{name}: {line}   (into rig.toml there, then restart its pipeline)"),
+                _ => format!("{name}: {line}   (into config.toml there, then restart its pipeline)"),
             });
         }
         lines
@@ -207,7 +207,7 @@ impl Report<'_> {
     }
 }
 
-/// The line of rig.toml.
+/// The line of config.toml.
 fn setting(constant: &Constant) -> String {
     // A path offset to a tenth of a microsecond: measurements are worth no more.
     let rounded = Span::from_nanos_f64((constant.offset / 100.0).round() * 100.0);

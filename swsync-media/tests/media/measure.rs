@@ -164,7 +164,7 @@ fn settings_are_printed_and_that_of_this_host_is_written() {
     assert!(ran.stdout.contains("top: path-offset = \"-"), "{ran:#?}");
     // The photographs have some of each trouble, and the decoder refuses some.
     assert!(ran.stdout.contains("right: the panel was read in "), "{ran:#?}");
-    let written = std::fs::read_to_string(root.path().join(".config/swsync/rig.toml")).unwrap();
+    let written = std::fs::read_to_string(root.path().join(".config/swsync/config.toml")).unwrap();
     let line = ran.stdout.lines().find_map(|line| line.strip_prefix("right: path-offset = ")).unwrap();
     assert!(line.contains("written to"), "{ran:#?}");
     assert!(

@@ -15,7 +15,10 @@ use super::{Setting, SettingsError};
 pub const CONFIG_VARIABLE: &str = "SWSYNC_CONFIG";
 
 /// The file in the folder of configurations.
-const NAME: &str = "swsync/rig.toml";
+const NAME: &str = "swsync/config.toml";
+
+/// Its name in swsync 0.1. It is still read where [`NAME`] is not there.
+const OLD_NAME: &str = "swsync/rig.toml";
 
 /// What a configuration file says.
 pub struct ConfigFile {
@@ -37,11 +40,9 @@ impl ConfigFile {
             };
         }
         let home = own_folder(variable);
-        for path in home.iter().map(PathBuf::as_path).chain([etc]).map(|folder| folder.join(NAME)) {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => return Self::parse(path, &text).map(Some),
-                Err(error) if is_missing(&error) => {}
-                Err(source) => return Err(SettingsError::Unreadable { path, source }),
+        for folder in home.iter().map(PathBuf::as_path).chain([etc]) {
+            if let Some((path, text)) = read_one_of(folder)? {
+                return Self::parse(path, &text).map(Some);
             }
         }
         Ok(None)
@@ -74,6 +75,26 @@ impl ConfigFile {
         }
         Ok(Self { path, settings })
     }
+}
+
+/// Reads the configuration file in `folder`, under its name or its older one. Both at once is an error: each could be meant.
+fn read_one_of(folder: &Path) -> Result<Option<(PathBuf, String)>, SettingsError> {
+    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(source) => Err(SettingsError::Unreadable { path, source }),
+    };
+    match (read(folder.join(NAME))?, read(folder.join(OLD_NAME))?) {
+        (Some((path, _)), Some((old, _))) => Err(SettingsError::TwoFiles { path, old }),
+        (Some(found), None) | (None, Some(found)) => Ok(Some(found)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The name that the configuration file at `path` should have, if it has the older one in a folder where swsync looks for it.
+pub fn new_name(path: &Path) -> Option<PathBuf> {
+    let folder = path.ancestors().nth(2)?;
+    (folder.join(OLD_NAME) == path).then(|| folder.join(NAME))
 }
 
 /// Sets `path-offset` in the file that counts, and keeps the rest of it. Makes the user's own file if there is none.

@@ -26,7 +26,7 @@ fn found(variables: &[(&str, &str)], files: &[(&str, &str)]) -> RigSettings {
     surroundings(variables, files).1.unwrap()
 }
 
-const ETC: &str = "etc/swsync/rig.toml";
+const ETC: &str = "etc/swsync/config.toml";
 
 #[test]
 fn each_setting_comes_from_the_first_place_that_has_it() {
@@ -70,11 +70,11 @@ fn what_is_given_as_empty_is_none() {
 
 #[test]
 fn one_file_counts() {
-    let home = "home/.config/swsync/rig.toml";
+    let home = "home/.config/swsync/config.toml";
     let files = [
         (ETC, "rig = 'etc'\nconnect = 'tcp/a:1'"),
         (home, "rig = 'home'"),
-        ("xdg/swsync/rig.toml", "rig = 'xdg'"),
+        ("xdg/swsync/config.toml", "rig = 'xdg'"),
         ("my.toml", "rig = 'mine'"),
     ];
     let (home, xdg) = (("HOME", "FOLDER/home"), ("XDG_CONFIG_HOME", "FOLDER/xdg"));
@@ -90,6 +90,32 @@ fn one_file_counts() {
         let settings = found(variables, &files);
         assert_eq!((settings.rig(), settings.value(Setting::Connect)), (rig, connect), "{variables:?}");
     }
+}
+
+#[test]
+fn the_older_name_of_the_file_is_read_where_it_is_alone() {
+    let old = "etc/swsync/rig.toml";
+    let (folder, settings) = surroundings(&[], &[(old, "rig = 'old'")]);
+    let settings = settings.unwrap();
+    assert_eq!(settings.rig(), "old");
+    let root = folder.path();
+    assert_eq!(settings.renaming(), Some((root.join(old).as_path(), root.join(ETC))));
+    assert_eq!(found(&[], &[(ETC, "rig = 'new'")]).renaming(), None);
+    let elsewhere = found(&[("SWSYNC_CONFIG", "FOLDER/rig.toml")], &[("rig.toml", "rig = 'mine'")]);
+    assert_eq!(
+        (elsewhere.rig(), elsewhere.renaming()),
+        ("mine", None),
+        "a file that is named may have any name"
+    );
+
+    let (_folder, both) = surroundings(&[], &[(old, "rig = 'old'"), (ETC, "rig = 'new'")]);
+    let error = both.unwrap_err().to_string();
+    for part in [old, ETC, "move what", "delete"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    let home = [("HOME", "FOLDER/home")];
+    let files = [("home/.config/swsync/config.toml", "rig = 'home'"), (old, "rig = 'old'")];
+    assert_eq!(found(&home, &files).rig(), "home", "two folders are no contradiction");
 }
 
 #[test]
@@ -153,13 +179,17 @@ fn a_path_offset_is_kept_in_the_file_that_counts() {
     let variable = |name: &str| (name == "HOME").then(|| home.clone());
     let etc = folder.path().join("etc");
     let keep = |micros| file::keep_path_offset(&variable, &etc, Span::from_micros(micros));
-    let own = folder.path().join("home/.config/swsync/rig.toml");
+    let own = folder.path().join("home/.config/swsync/config.toml");
     assert_eq!(keep(-7).unwrap(), own);
     let text = "# ours\nrig = 'stage'\n  path-offset=3 # old\nconnect = ['tcp/a:1',\n  'tcp/b:2']\n";
     std::fs::write(&own, text).unwrap();
     assert_eq!(keep(12).unwrap(), own);
     let kept = std::fs::read_to_string(&own).unwrap();
     assert_eq!(kept, "# ours\nrig = 'stage'\nconnect = ['tcp/a:1',\n  'tcp/b:2']\npath-offset = \"12us\"\n");
+    let old = own.with_file_name("rig.toml");
+    std::fs::rename(&own, &old).unwrap();
+    assert_eq!(keep(3).unwrap(), old, "no second file beside the one with the older name");
+    std::fs::rename(&old, &own).unwrap();
     std::fs::write(&own, "rig = ").unwrap();
     keep(1).unwrap_err();
     assert_eq!(std::fs::read_to_string(&own).unwrap(), "rig = ", "a wrong file stays as it was");
