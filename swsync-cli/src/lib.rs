@@ -17,6 +17,7 @@ pub mod error_report;
 pub mod exit;
 pub mod forget;
 pub mod handover;
+pub mod install_device;
 pub mod key;
 pub mod log;
 mod orders;

@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use swsync_cli::{certify, collect, config, exit, forget, handover, key, log, panel, record, shoot, status};
+use swsync_cli::{
+    certify, collect, config, exit, forget, handover, install_device, key, log, panel, record, shoot, status,
+};
 
 /// Orders, status, demo and laboratory of a camera rig.
 #[derive(Debug, Parser)]
@@ -30,6 +32,7 @@ enum Command {
     Forget(forget::ForgetArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
+    InstallDevice(install_device::InstallDeviceArgs),
     Panel(panel::PanelArgs),
 }
 
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Forget(args) => forget::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
+        Command::InstallDevice(args) => install_device::run(args),
         Command::Panel(args) => panel::run(args),
     })
 }

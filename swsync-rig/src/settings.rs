@@ -38,7 +38,7 @@ use crate::key_file;
 use crate::{DEFAULT_RIG, RigConfig, default_device_id};
 
 pub use error::SettingsError;
-pub use file::CONFIG_VARIABLE;
+pub use file::{CONFIG_VARIABLE, keep};
 pub use secrets::{endpoint_without_secrets, without_secrets};
 
 /// One of the settings.

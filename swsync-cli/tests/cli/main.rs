@@ -3,6 +3,7 @@
 mod collect;
 mod config;
 mod handover;
+mod install_device;
 mod key;
 mod rig;
 mod shoot;
