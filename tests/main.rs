@@ -15,6 +15,7 @@ mod bad_input;
 mod cameras;
 mod chrony;
 mod collect;
+mod device_service;
 mod elections;
 mod examples;
 mod lab;
