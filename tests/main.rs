@@ -28,6 +28,7 @@ mod rig;
 mod shots;
 mod takes;
 mod time_scale;
+mod tutorials;
 
 use std::env;
 use std::io::Write as _;
