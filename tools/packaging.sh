@@ -16,11 +16,27 @@ command_package() {
         prepare_list packages-deb.txt
         inside cargo build --workspace --exclude swsync-tests --exclude swsync-fuzz-properties "${profile_option[@]}" "${locked[@]}"
         inside "$top/tools/package.sh" "$built" "$top" "$folder"
+        check_packages "$folder"
     else
         package_for_arm64 "$folder"
     fi
     say "in $folder:"
     (cd "$folder" && ls -- *.deb)
+}
+
+# Tries the packages in a Debian that has nothing else. Where this builds right on the system, there is none to try them in.
+check_packages() {
+    local clean=$cache/trixie-clean
+    if [[ $system != trixie ]] || $entered; then
+        say 'not tried in a clean Debian: SWSYNC_SYSTEM=trixie ./x package does'
+        return
+    fi
+    : >"$log"
+    [[ -d $clean ]] || {
+        phase "$log" 'a clean Debian 13 (debootstrap)' as_root debootstrap --variant=minbase trixie "$clean.partial" &&
+            as_root mv "$clean.partial" "$clean"
+    } || die 'is the network there?'
+    as_root unshare --mount --propagation slave "$top/tools/check-packages.sh" "$1" "$clean" "$certificates"
 }
 
 # Built by a cross compiler with the libraries of an arm64 root, in which the packages are made then.
