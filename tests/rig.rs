@@ -37,6 +37,8 @@ pub struct TestBed {
     name: String,
     endpoint: Option<String>,
     port: u16,
+    /// The file of the rig's key, if it has one.
+    key: Option<PathBuf>,
     _lock: MachineLock,
 }
 
@@ -58,8 +60,19 @@ impl TestBed {
             name: format!("e2e-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed)),
             endpoint: Some(free_endpoint()),
             port: free_port(),
+            key: None,
             _lock: lock,
         }
+    }
+
+    /// Gives the rig a key: only then can files be removed from afar.
+    pub fn keyed(self) -> Self {
+        let path = self.path("rig.key");
+        let mut command = command(built("swsync"));
+        command.args(["key", "new"]).arg(&path);
+        let made = Process::start("swsync-key", self.folder.path(), &mut command).wait();
+        assert_eq!(made.code, Some(0), "{made:#?}");
+        Self { key: Some(path), ..self }
     }
 
     /// Lets the devices find each other by multicast.
@@ -248,6 +261,9 @@ impl<'a> Pipeline<'a> {
                 command
             }
         };
+        if let Some(key) = &self.bed.key {
+            command.env("SWSYNC_KEY_FILE", key);
+        }
         command.envs(self.environment);
         Process::start(self.name, self.bed.folder.path(), &mut command)
     }
@@ -318,11 +334,23 @@ impl<'a> Rig<'a> {
         self.start(Some(endpoint), args)
     }
 
+    /// As [`swsync`](Self::swsync), with paths in the environment.
+    pub fn swsync_with(&self, environment: &[(&str, &Path)], args: &[&str]) -> Process {
+        self.start_with(self.bed.endpoint.as_deref(), environment, args)
+    }
+
     fn start(&self, endpoint: Option<&str>, args: &[&str]) -> Process {
+        self.start_with(endpoint, &[], args)
+    }
+
+    fn start_with(&self, endpoint: Option<&str>, environment: &[(&str, &Path)], args: &[&str]) -> Process {
         let mut command = command(built("swsync"));
-        command.args(args).args(["--rig", &self.bed.name]);
+        command.envs(environment.iter().copied()).args(args).args(["--rig", &self.bed.name]);
         if let Some(endpoint) = endpoint {
             command.args(["--connect", endpoint]);
+        }
+        if let Some(key) = &self.bed.key {
+            command.env("SWSYNC_KEY_FILE", key);
         }
         // Several may run at once, so each gets its own name.
         let name = format!("swsync-{}-{}", args[0], RIGS.fetch_add(1, Ordering::Relaxed));

@@ -32,3 +32,13 @@ for program in swsync swsync-media swsync-device swsync-lab; do
     said=$("$folder/installed/usr/bin/$program" --version)
     [[ $said == "$program $version"* ]] || die "$program --version says '$said', not $version"
 done
+
+share=$folder/installed/usr/share
+for page in swsync swsync-shoot swsync-export swsync-lab-clock swsync-demo; do
+    shown=$(man --warnings -E UTF-8 -l "$share/man/man1/$page.1" 2>&1 >/dev/null)
+    [[ -z $shown && -s $share/man/man1/$page.1 ]] || die "the page $page.1 is missing or wrong: $shown"
+done
+for completion in bash-completion/completions/swsync zsh/site-functions/_swsync fish/vendor_completions.d/swsync.fish; do
+    # An option of a program that swsync hands over to
+    grep -q align-point "$share/$completion" || die "$completion does not know the options of swsync-media"
+done

@@ -12,6 +12,11 @@ pub mod camera;
 mod caps;
 #[cfg_attr(
     not(any(feature = "libcamera", feature = "simulation")),
+    allow(dead_code, reason = "only cameras answer it")
+)]
+mod centre_query;
+#[cfg_attr(
+    not(any(feature = "libcamera", feature = "simulation")),
     allow(dead_code, reason = "only cameras need sensor time")
 )]
 mod clock;

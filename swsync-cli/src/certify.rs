@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use swsync_client::pending::Pending;
 use swsync_core::certificate::{CERTIFICATE_JSON, PartCertificate, TakeCertificate, TakeCertifier};
@@ -12,6 +12,7 @@ use swsync_core::name::OrderId;
 use swsync_core::time::Span;
 use swsync_files::write_whole;
 
+use crate::error_report::failure;
 use crate::exit;
 use crate::orders::MaxErrorArgs;
 use crate::output::{self, warn};
@@ -78,18 +79,12 @@ pub fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCer
     let full = fs::canonicalize(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let name = full.file_name().and_then(|name| name.to_str()).and_then(|name| OrderId::new(name).ok());
     let (Some(order), Some(out)) = (name, full.parent()) else {
-        bail!(
-            "{} is not the folder of a take: that is OUT/ORDER, as `swsync collect OUT` writes it",
-            folder.display()
-        )
+        return Err(not_a_take(folder, "is not the folder of a take"));
     };
     let devices = takes::devices(out, &order);
     let pending = Pending::of_take(&full);
     if devices.is_empty() && pending.is_empty() {
-        bail!(
-            "{} has no device's part of a take: give the folder of one order, as `swsync collect OUT` writes it: OUT/ORDER",
-            folder.display()
-        );
+        return Err(not_a_take(folder, "has no device's part of a take"));
     }
     let mut certifier = TakeCertifier::new(order);
     for (device, note) in pending.iter().filter(|(_, note)| !note.given_up) {
@@ -106,6 +101,11 @@ pub fn certify(folder: &Path, max_error: Option<Span>) -> anyhow::Result<TakeCer
         })?;
     }
     Ok(certifier.finish(max_error))
+}
+
+fn not_a_take(folder: &Path, why: &str) -> anyhow::Error {
+    let remedy = "give the folder of one order, as `swsync collect OUT` writes it: OUT/ORDER";
+    failure(format!("{} {why}", folder.display()), remedy)
 }
 
 /// Writes certificate.json into the folder of a take, for the usual limit.

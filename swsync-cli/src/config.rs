@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use swsync_rig::settings::{RigSettings, Setting};
+use swsync_client::settings::{RigSettings, Setting};
 
 use crate::exit::{self, ErrorReport};
 use crate::output::{self, warn};
@@ -160,7 +160,7 @@ impl ConfigDocument {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use swsync_rig::settings::Origin;
+    use swsync_client::settings::Origin;
 
     use super::*;
 

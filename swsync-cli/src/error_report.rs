@@ -8,14 +8,14 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use swsync_client::RemoteError;
 use swsync_client::collect::CollectError;
+use swsync_client::key_file::KeyFileError;
+use swsync_client::settings::SettingsError;
+use swsync_client::{ControlError, RemoteError};
+use swsync_core::camera_settings::ValueError;
 use swsync_core::order::OrderError;
-use swsync_rig::ControlError;
-use swsync_rig::key_file::KeyFileError;
-use swsync_rig::settings::SettingsError;
 
-use crate::exit::{self, NoOrder, NoRigTime};
+use crate::exit::{self, NoOrder, NoRigTime, UnknownTarget};
 use crate::handover::HandoverError;
 use crate::output;
 use crate::takes::ReadError;
@@ -78,6 +78,8 @@ impl ErrorKind {
             return Self::NoRigTime;
         } else if error.is::<NoOrder>() {
             return Self::NoOrder;
+        } else if error.is::<ValueError>() || error.is::<UnknownTarget>() {
+            return Self::Usage;
         } else if error.is::<OrderError>() {
             return Self::Order;
         } else if error.is::<SettingsError>() || error.is::<KeyFileError>() {
@@ -150,13 +152,6 @@ impl ErrorReport {
         }
     }
 
-    /// The report of a command that a signal ended with exit code `code`, as `message` says.
-    #[must_use]
-    pub fn of_signal(code: u8, message: &str) -> Self {
-        let kind = ErrorKind::Interrupted;
-        Self { code, kind, message: message.to_owned(), cause: Vec::new(), remedy: None }
-    }
-
     /// Prints it on standard output, if the command was called with `--json`.
     pub fn print_if_asked(&self) {
         if is_json_asked(std::env::args_os().skip(1)) {
@@ -186,6 +181,8 @@ fn remedy(error: &anyhow::Error) -> Option<String> {
             return Some(NoRigTime::REMEDY.into());
         } else if let Some(error) = error.downcast_ref::<ReadError>() {
             return Some(error.remedy().into());
+        } else if error.is::<ValueError>() {
+            return Some("`swsync set --help` lists the controls and what they take".into());
         } else if error.is::<OrderError>() {
             return Some(
                 "change the arguments that name the frames: `swsync shoot --help` has examples".into(),
@@ -247,6 +244,14 @@ pub fn report(result: anyhow::Result<ExitCode>) -> ExitCode {
     })
 }
 
+/// Ends the process because of a signal: says `message`, as an error does.
+pub fn interrupted(code: u8, message: &str) -> ! {
+    output::tell(message);
+    let kind = ErrorKind::Interrupted;
+    ErrorReport { code, kind, message: message.into(), cause: Vec::new(), remedy: None }.print_if_asked();
+    std::process::exit(i32::from(code))
+}
+
 /// Prints what clap says instead of parsing arguments: help, the version, or an error. Returns the exit code.
 #[must_use]
 pub fn report_usage(error: &clap::Error) -> ExitCode {
@@ -266,7 +271,7 @@ fn is_json_asked(arguments: impl IntoIterator<Item = OsString>) -> bool {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
-    use swsync_rig::RigConfig;
+    use swsync_client::RigConfig;
 
     use super::*;
 

@@ -1,7 +1,13 @@
 //! Exit codes, the same for all commands of all of swsync's programs: docs/exit-codes.md has the table, and a test compares the two.
 //! A command that a signal ended exits with 128 plus the signal's number, as shells do.
 
-pub use crate::error_report::{ErrorReport, report, report_usage, tell};
+use std::collections::BTreeSet;
+
+use swsync_core::name::DeviceId;
+
+pub use crate::error_report::{ErrorReport, interrupted, report, report_usage, tell};
+use crate::table::clean;
+pub use swsync_client::{NoOrder, NoRigTime};
 
 /// Not everything went well on every device: a frame was missed, a device gave no answer or differs from the others. Or the
 /// command itself failed.
@@ -30,42 +36,49 @@ pub const ALL: [(u8, &str); 7] = [
     (NO_ORDER, "no such order is open, or several are and none was named"),
     (
         NOT_PROVEN,
-        "every frame is saved, but pictures of one number may be further apart than the limit, or that is not known",
+        "every frame is saved, but pictures of one number may be further apart than the limit, or that is not known; `doctor`: \
+         nothing was found, but some check could not be done",
     ),
 ];
 
-/// No order is open that could be meant, or several.
+/// A device that was named does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum NoOrder {
-    /// None is open, or none of this name. The text for a person.
-    #[error("{0}; {SEE_OPEN}")]
-    None(String),
-    /// Several are open. Their names.
-    #[error("several orders are open: {NAME_ONE} {0}")]
-    Several(String),
+#[error("{device}: {why}{remedy}")]
+pub struct DeviceAway {
+    device: DeviceId,
+    why: String,
+    remedy: String,
 }
 
-const SEE_OPEN: &str = "`swsync status` counts the open orders of each device";
-const NAME_ONE: &str = "name one of";
-
-impl NoOrder {
-    /// What to do about it, as its text says too.
+impl DeviceAway {
+    /// `why`: what the device says, or why it says nothing. `known`: the devices of the rig.
     #[must_use]
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::None(_) => SEE_OPEN.into(),
-            Self::Several(names) => format!("{NAME_ONE} {names}"),
-        }
+    pub fn new<'a>(device: &DeviceId, why: &str, known: impl IntoIterator<Item = &'a DeviceId>) -> Self {
+        let known: BTreeSet<_> = known.into_iter().collect();
+        let remedy = if known.contains(device) {
+            String::new()
+        } else {
+            let known: Vec<_> = known.into_iter().map(DeviceId::as_str).collect();
+            format!(
+                "; it must be running and in the rig, which has {}: start its pipeline, or see whether the name is right",
+                known.join(", ")
+            )
+        };
+        Self { device: device.clone(), why: clean(why), remedy }
     }
 }
 
-/// No device knows rig time.
+/// A name after `--to` is that of no device and no group.
 #[derive(Debug, thiserror::Error)]
-#[error("no device knows rig time yet, so there is no instant to name: {}", Self::REMEDY)]
-pub struct NoRigTime;
-
-impl NoRigTime {
-    /// What to do about it.
-    pub const REMEDY: &str = "is one of the pipelines the leader (`swsyncclock role=leader`)? `swsync status` tells what each is \
-         waiting for";
+#[error(
+    "{names} is no device and no group of the rig; devices: {devices}; groups: {groups} (`swsync name` gives a device its group; \
+     a device that is away must join first)"
+)]
+pub struct UnknownTarget {
+    /// The names that nobody has.
+    pub names: String,
+    /// The devices of the rig.
+    pub devices: String,
+    /// The groups of these devices.
+    pub groups: String,
 }

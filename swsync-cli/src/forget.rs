@@ -54,10 +54,10 @@ Exit codes:
 /// # Errors
 /// There is no rig.
 pub fn run(args: &ForgetArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit()?;
+    let rig = args.rig.connect()?;
     let mut unconfirmed = Vec::new();
     for device in &args.devices {
-        let Some(silent) = session.forget(device, TIMEOUT) else {
+        let Some(silent) = rig.forget(device, TIMEOUT) else {
             return Err(failure(
                 format!(
                     "no hub of the rig was seen, so nobody has heard that {device} is not missed any more"

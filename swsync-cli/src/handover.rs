@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The subcommand that the program does not get as its first argument: `swsync lab clock` is `swsync-lab clock`.
-const LAB: &str = "lab";
+pub const LAB: &str = "lab";
 
 /// A subcommand that another program carries out.
 struct External {
@@ -98,6 +98,18 @@ impl HandoverError {
 /// The subcommands, as `swsync --help` lists them.
 pub fn subcommands() -> impl Iterator<Item = clap::Command> {
     EXTERNAL.iter().map(|external| clap::Command::new(external.name).about(external.about))
+}
+
+/// The programs, each once.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    let mut all: Vec<_> = EXTERNAL.iter().map(|external| external.program).collect();
+    all.dedup();
+    all.into_iter()
+}
+
+/// The subcommands that `program` carries out.
+pub fn names_of(program: &str) -> impl Iterator<Item = &'static str> {
+    EXTERNAL.iter().filter(move |external| external.program == program).map(|external| external.name)
 }
 
 /// Runs the program of an external subcommand in place of this one, if `arguments` (without the program's name) begin with

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use swsync_rig::key_file;
+use swsync_client::key_file;
 
 use crate::output;
 

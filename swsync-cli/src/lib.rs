@@ -9,28 +9,42 @@
 
 #![forbid(unsafe_code)]
 
+pub mod camera_settings;
 pub mod certify;
 pub mod collect;
 pub mod config;
+pub mod doctor;
 pub mod duration;
 pub mod error_report;
 pub mod exit;
 pub mod forget;
 pub mod handover;
+mod http;
+pub mod identify;
 pub mod install_device;
 pub mod key;
+pub mod list_takes;
+pub mod lock;
 pub mod log;
+pub mod manual;
+pub mod metrics;
+pub mod name;
 mod orders;
 pub mod output;
 pub mod own_settings;
 pub mod panel;
+pub mod preset;
 pub mod record;
+pub mod remove_takes;
 pub mod rig;
-pub mod rig_time;
+pub use swsync_client::rig_time;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod shoot;
 mod signals;
 pub mod status;
 pub mod table;
-pub mod takes;
+pub mod take_note;
+pub use swsync_client::takes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

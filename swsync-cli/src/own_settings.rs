@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use swsync_client::settings::{Origin, RigSettings, Setting};
 use swsync_core::name::DeviceId;
 use swsync_core::time::Span;
-use swsync_rig::settings::{Origin, RigSettings, Setting};
+
+use crate::error_report::failure;
 
 /// The device that this host is, by environment and configuration file.
 ///
@@ -21,10 +22,12 @@ pub fn device() -> anyhow::Result<DeviceId> {
 /// The environment has another one, which would count first; or the file cannot be used or written.
 pub fn keep_path_offset(offset: Span) -> anyhow::Result<PathBuf> {
     let origin = surroundings()?.origin(Setting::PathOffset);
-    ensure!(
-        !matches!(origin, Origin::Environment(_)),
-        "the path offset of this host is set by its {origin}, which counts before the file: change it there"
-    );
+    if let Origin::Environment(name) = origin {
+        return Err(failure(
+            format!("the path offset of this host is set by its {origin}, which counts before the file"),
+            format!("change or unset {name}"),
+        ));
+    }
     Ok(RigSettings::keep_path_offset(offset)?)
 }
 

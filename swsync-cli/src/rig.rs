@@ -5,16 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use swsync_client::settings::{Origin, RigSettings, Setting, SettingsError};
+use swsync_client::{PATIENCE, Rig, Session};
 use swsync_core::name::Name;
-use swsync_rig::Session;
-use swsync_rig::settings::{Origin, RigSettings, Setting, SettingsError};
-
-/// How long to look for a rig. Multicast scouting repeats after a second, and busy WiFi may lose the first packet.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which rig, and how to reach it.
 ///
-/// What is not given comes from the environment, then from the configuration file: [`swsync_rig::settings`].
+/// What is not given comes from the environment, then from the configuration file: [`swsync_client::settings`].
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Rig")]
 pub struct RigArgs {
@@ -64,17 +61,25 @@ impl RigArgs {
     /// Connects to the rig.
     ///
     /// # Errors
-    /// [`SettingsError`]; [`ControlError`](swsync_rig::ControlError): there is no rig, or no device in it.
-    pub fn visit(&self) -> anyhow::Result<Arc<Session>> {
-        self.visit_for(None)
+    /// [`SettingsError`]; [`ControlError`](swsync_client::ControlError): there is no rig, or no device in it.
+    pub fn connect(&self) -> anyhow::Result<Rig> {
+        self.connect_within(None)
     }
 
-    /// As [`visit`](Self::visit), but waits for devices as long as `patience`.
+    /// As [`connect`](Self::connect), but waits for devices as long as `patience`.
     ///
     /// # Errors
-    /// As [`visit`](Self::visit).
-    pub fn visit_for(&self, patience: Option<Duration>) -> anyhow::Result<Arc<Session>> {
+    /// As [`connect`](Self::connect).
+    pub fn connect_within(&self, patience: Option<Duration>) -> anyhow::Result<Rig> {
         let config = self.settings()?.visitor_config()?;
-        Ok(Session::visit(&config, patience.unwrap_or_default().max(PATIENCE))?)
+        Ok(Rig::connect_within(&config, patience.unwrap_or_default().max(PATIENCE))?)
+    }
+
+    /// As [`connect`](Self::connect), for a command that needs the session itself.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; [`ControlError`](swsync_client::ControlError): there is no rig, or no device in it.
+    pub fn visit(&self) -> anyhow::Result<Arc<Session>> {
+        Ok(Arc::clone(self.connect()?.session()))
     }
 }

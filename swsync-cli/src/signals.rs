@@ -6,6 +6,8 @@ use std::io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::exit;
+
 /// A signal that asks to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -29,11 +31,11 @@ impl Signal {
 
     /// The exit code of a command that the signal ended, as shells have it.
     #[must_use]
-    pub const fn exit_code(self) -> i32 {
-        128 + match self {
-            Self::Interrupt => SIGINT,
-            Self::Terminate => SIGTERM,
-            Self::HangUp => SIGHUP,
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => exit::INTERRUPTED,
+            Self::Terminate => 128 + 15, // SIGTERM, on every Linux
+            Self::HangUp => 128 + 1,     // SIGHUP
         }
     }
 }
@@ -62,6 +64,15 @@ fn ignored(status: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_shells() {
+        for (signal, number) in
+            [(Signal::Interrupt, SIGINT), (Signal::Terminate, SIGTERM), (Signal::HangUp, SIGHUP)]
+        {
+            assert_eq!(i32::from(signal.exit_code()), 128 + number);
+        }
+    }
 
     #[test]
     fn ignored_signals_are_read_from_proc() {

@@ -38,6 +38,12 @@ impl<const N: usize> Table<N> {
         Self(columns)
     }
 
+    /// The columns.
+    #[must_use]
+    pub const fn columns(&self) -> &[Column; N] {
+        &self.0
+    }
+
     /// The headings, as a line.
     #[must_use]
     pub fn headings(&self) -> String {

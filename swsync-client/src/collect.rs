@@ -11,13 +11,16 @@ use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, PathError, TAKE_JSON, check_path};
+use swsync_core::manifest::{
+    FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, NOTE_JSON, PathError, TAKE_JSON, check_path,
+};
 use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_files::digest::{Sha256, of_file};
 use swsync_files::{Disk, Storage as _, partial_of};
 use swsync_rig::share::{FileDigest, FileEntry};
 
 use crate::pending::{self, Pending};
+use crate::removal::sha256_of_list;
 use crate::{RemoteError, RemoteTakes};
 
 /// Bytes of one request: a tenth of a second on good WiFi.
@@ -43,6 +46,14 @@ pub enum CollectError {
     /// The device fails.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// The device cannot be reached.
+    #[error("{device} cannot be asked for its files: {why}; once it is there, {AGAIN}")]
+    Absent {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
     /// This host's disk fails.
     #[error("cannot write {}: {error}; {}", path.display(), remedy(error))]
     Local {
@@ -115,7 +126,7 @@ impl CollectError {
             Self::Corrupt { .. } => CHECK_DISK.into(),
             Self::Changing { .. } => AT_REST.into(),
             Self::Path(_) => UPDATE_DEVICE.into(),
-            Self::NotHere { .. } => AGAIN.into(),
+            Self::Absent { .. } | Self::NotHere { .. } => AGAIN.into(),
         })
     }
 }
@@ -167,6 +178,8 @@ pub struct Collected {
     pub kept: Vec<String>,
     /// Whether the device has completed the take.
     pub complete: bool,
+    /// SHA-256 of the list of files, for [`CollectedMark`](swsync_core::share::CollectedMark). `None`: not all of them are here.
+    pub sha256: Option<String>,
 }
 
 /// A take that was deleted on its device.
@@ -252,6 +265,11 @@ pub fn collect(
             .map_err(|error| CollectError::Local { path: folder.path.join(pending::NOTE), error })?;
     }
     let here = || files.iter().filter(|file| !gone.contains(&file.path));
+    let known = |file: &'_ FileEntry| folder.collected.get_key_value(&file.path);
+    let digests: Option<Vec<_>> = here().map(known).collect();
+    let sha256 = digests
+        .filter(|_| complete && gone.is_empty())
+        .map(|all| sha256_of_list(all.into_iter().map(|(path, digest)| (path.as_str(), digest))));
     Ok(Collected {
         folder: folder.path.clone(),
         files: here().count(),
@@ -260,12 +278,13 @@ pub fn collect(
         gone: gone.len(),
         kept: folder.kept,
         complete,
+        sha256,
     })
 }
 
 /// Whether `path` is a side file, which the device rewrites.
 fn is_side(path: &str) -> bool {
-    [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON].contains(&path)
+    [FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, NOTE_JSON, TAKE_JSON].contains(&path)
 }
 
 /// Whether a file that the device refuses has been removed since it was listed. `left` caches the files that remain; the device

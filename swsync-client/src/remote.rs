@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::share::MAX_TAKE_FILES;
+use swsync_core::share::{CollectedMark, MAX_TAKE_FILES, TakeNote, TakeSummary, Unreadable};
 use swsync_rig::Session;
-use swsync_rig::share::{Chunk, FileDigest, FileEntry, FileReply, FileRequest, Listing};
+use swsync_rig::share::{Chunk, FileDigest, FileEntry, FileReply, FileRequest, Listing, TakeEntry};
 
 /// Timeout of a request for which the device reads no whole file.
 const QUICK: Duration = Duration::from_secs(5);
@@ -15,6 +15,12 @@ const SLOWEST: u64 = 5_000_000;
 
 /// Longest wait for one reply, whatever size a device states: SHA-256 of a terabyte on a Raspberry Pi 4.
 const LONGEST: Duration = Duration::from_secs(3 * 3_600);
+
+/// Files that the slowest device removes in a second, from a slow SD card.
+const SLOWEST_REMOVAL: u64 = 100;
+
+/// Most takes of one device that a client believes: more than a device with the longest list of them has.
+const MOST_TAKES: usize = 100_000;
 
 /// Pause between requests to a device that is busy or does not answer.
 const RETRY: Duration = Duration::from_millis(500);
@@ -100,6 +106,80 @@ impl<'a> RemoteTakes<'a> {
     pub fn takes(&self) -> Result<Listing, RemoteError> {
         match self.request(&FileRequest::Takes, QUICK)?.0 {
             FileReply::Takes { takes, unreadable } => Ok(Listing { takes, unreadable }),
+            other => Err(self.malformed(&other)),
+        }
+    }
+
+    /// What there is to list of its takes, and other things that may be takes. An older device tells no counts.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn summaries(&self) -> Result<(Vec<TakeSummary>, Vec<Unreadable>), RemoteError> {
+        let (mut all, mut unreadable): (Vec<TakeSummary>, _) = (Vec::new(), Vec::new());
+        loop {
+            let after = all.last().map(|take| take.order.clone());
+            match self.request(&FileRequest::Summaries { after: after.clone() }, QUICK) {
+                Ok((FileReply::Summaries { takes, more, unreadable: others }, _)) => {
+                    let rises =
+                        takes.iter().map(|take| Some(&take.order)).is_sorted_by(|one, next| one < next);
+                    let follows =
+                        takes.first().is_none_or(|first| after.is_none_or(|after| first.order > after));
+                    if !rises || !follows || (more && takes.is_empty()) || all.len() > MOST_TAKES {
+                        return Err(self.unbelievable("its list of takes is not in order".into()));
+                    }
+                    all.extend(takes);
+                    unreadable.extend(others);
+                    if !more {
+                        return Ok((all, unreadable));
+                    }
+                }
+                // An older device does not know this request.
+                Err(RemoteError::Refused { .. }) if after.is_none() => {
+                    let Listing { takes, unreadable } = self.takes()?;
+                    return Ok((takes.into_iter().map(without_counts).collect(), unreadable));
+                }
+                Ok((other, _)) => return Err(self.malformed(&other)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Has the device keep a note with a take. Returns the note that it has then: a later one stays.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn set_note(&self, order: &OrderId, note: &TakeNote) -> Result<TakeNote, RemoteError> {
+        match self.request(&FileRequest::Note { order: order.clone(), note: note.clone() }, QUICK)?.0 {
+            FileReply::Noted { note } => Ok(note),
+            other => Err(self.malformed(&other)),
+        }
+    }
+
+    /// Has the device keep with a take who has collected it.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn mark_collected(&self, order: &OrderId, mark: &CollectedMark) -> Result<(), RemoteError> {
+        match self.request(&FileRequest::Collected { order: order.clone(), mark: mark.clone() }, QUICK)?.0 {
+            FileReply::Marked => Ok(()),
+            other => Err(self.malformed(&other)),
+        }
+    }
+
+    /// Removes a take of about `frames` frames: what [`verify_collected`](crate::removal::verify_collected) has verified by
+    /// `sha256`, or whatever it is. Returns the number of its files and their bytes; none if it was gone already.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn remove(
+        &self,
+        order: &OrderId,
+        sha256: Option<&str>,
+        frames: u64,
+    ) -> Result<(u64, u64), RemoteError> {
+        let request = FileRequest::Remove { order: order.clone(), sha256: sha256.map(str::to_owned) };
+        match self.request(&request, time_for(frames, SLOWEST_REMOVAL))?.0 {
+            FileReply::Removed { files, bytes } => Ok((files, bytes)),
             other => Err(self.malformed(&other)),
         }
     }
@@ -231,7 +311,24 @@ impl<'a> RemoteTakes<'a> {
     }
 }
 
-/// How long a reply may take for which the device reads `bytes` bytes at `rate` bytes a second.
+/// How long a reply may take for which the device reads `bytes` bytes at `rate` bytes a second; or removes files.
 fn time_for(bytes: u64, rate: u64) -> Duration {
     (QUICK + Duration::from_secs(bytes / rate)).min(LONGEST)
+}
+
+/// What an older device tells of a take.
+fn without_counts(take: TakeEntry) -> TakeSummary {
+    let TakeEntry { order, started_ns, accepted_ns, complete } = take;
+    TakeSummary {
+        order,
+        started_ns,
+        accepted_ns,
+        complete,
+        named: None,
+        missing: 0,
+        bytes: None,
+        targets: None,
+        note: None,
+        collected: None,
+    }
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use swsync_client::RemoteTakes;
 use swsync_core::name::Name;
+use swsync_core::share::{CollectedMark, TakeNote};
+use swsync_core::time::Timestamp;
 use swsync_rig::share::Share;
 use swsync_rig::{RigConfig, Session};
 
@@ -94,6 +96,28 @@ fn cost<T>(what: &str, work: impl FnOnce() -> T) -> (u64, T) {
     (read, result)
 }
 
+/// What `swsync takes` asks for, with a note on each take, and told that each was collected.
+fn list_is_cheap(remote: &RemoteTakes<'_>, orders: u64) {
+    let (read, takes) = cost("a list of all takes", || remote.summaries().unwrap().0);
+    assert_eq!((takes.len() as u64, read), (orders, 0), "take.json was read before");
+    let at_ns = Timestamp::from_nanos(1);
+    for take in &takes {
+        let note = TakeNote { text: "a note".into(), at_ns, by: "laptop".into() };
+        assert_eq!(remote.set_note(&take.order, &note).unwrap(), note);
+        let (by, folder, sha256) = ("laptop".into(), "/takes".into(), "0a".repeat(32));
+        let mark = CollectedMark { by, folder, at_ns, files: 3, sha256, note_at_ns: None, keyed: true };
+        remote.mark_collected(&take.order, &mark).unwrap();
+    }
+    let (read, takes) = cost("the same, once all have a note and a mark", || remote.summaries().unwrap().0);
+    assert!(takes.iter().all(|take| take.note.is_some() && take.is_collected() == Some(true)), "{takes:?}");
+    assert!(read < orders * 1_000, "two small files a take, and no manifest, but {read} B");
+    // What was changed just now may change once more without another time stamp.
+    std::thread::sleep(Duration::from_millis(2_500));
+    remote.summaries().unwrap();
+    let (read, takes) = cost("the same, once more", || remote.summaries().unwrap().0);
+    assert_eq!((takes.len() as u64, read), (orders, 0), "unchanged files are not read again");
+}
+
 #[test]
 fn sharing_costs_no_more_than_a_request_needs() {
     let (orders, pictures) = size();
@@ -130,9 +154,11 @@ fn sharing_costs_no_more_than_a_request_needs() {
     assert_eq!(takes.len() as u64, orders + 1);
     assert!(read < 2_000, "the two take.json, not {read} B");
 
+    list_is_cheap(&remote, orders + 1);
+
     let (read, files) = cost("the files of one take", || remote.files(&name("o0001")).unwrap());
-    assert_eq!(files.len() as u64, pictures + 2);
-    assert!(read < 2 * manifest + 1_000, "its manifest, not {read} B for one of {manifest} B");
+    assert_eq!(files.len() as u64, pictures + 3, "pictures, note, manifest and take.json");
+    assert!(read < 2 * manifest + 2_000, "its manifest, not {read} B for one of {manifest} B");
 
     let (read, ()) = cost("every file of that take, fetched", || {
         for file in &files {

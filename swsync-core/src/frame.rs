@@ -9,6 +9,7 @@ pub use crate::time_service::SyncState;
 
 /// Whether a camera's frames lie on the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum LockState {
     /// Phase and period are being measured.
@@ -50,6 +51,7 @@ impl LockState {
 
 /// The facts about one frame that travel with it: in buffer metas, status messages, answers and manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FrameInfo {
     /// The number that its source gave it; without one, that of the grid instant nearest to its time.
     pub number: FrameNumber,
@@ -108,6 +110,7 @@ impl FrameInfo {
 /// When a frame was exposed and with which settings, as the camera reports it. What a camera does not report stays
 /// `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct FrameDetails {
     /// Start of exposure of the first row.

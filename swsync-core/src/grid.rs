@@ -49,6 +49,7 @@ pub const MAX_PERIOD: u32 = 86_400;
 ///
 /// Made from a frame rate of `numerator / denominator` frames per second, as in GStreamer caps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "(u32, u32)", into = "(u32, u32)")]
 pub struct FrameGrid {
     numerator: u32,

@@ -98,6 +98,20 @@ fn decode_within<M: DeserializeOwned>(bytes: &[u8], most: usize) -> Result<M, Me
     Ok(serde_json::from_slice::<Envelope<M>>(bytes)?.message)
 }
 
+/// The version of swsync that sent `bytes`, as far as a status that cannot be decoded still says so.
+#[must_use]
+pub fn sender_software(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct SoftwareOnly {
+        #[serde(deserialize_with = "crate::bounded::text")]
+        software: String,
+    }
+    if bytes.len() > MAX_MESSAGE || check_shape(bytes).is_err() {
+        return None;
+    }
+    Some(serde_json::from_slice::<SoftwareOnly>(bytes).ok()?.software)
+}
+
 /// Checks number and depth of the values in `json` before a parser assembles them. Of what is no JSON it may count too many or
 /// too few; the parser refuses that.
 fn check_shape(json: &[u8]) -> Result<(), MessageError> {
@@ -130,6 +144,7 @@ fn check_shape(json: &[u8]) -> Result<(), MessageError> {
 
 /// Id of a time scale: a random number. Instants of two time scales are never compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct TimeScale(pub u64);
 

@@ -27,6 +27,8 @@ const RESERVED_WITH_DIGIT: [&str; 2] = ["COM", "LPT"];
 /// A name that is safe in keys, file names and terminals: 1 to 64 of `a-z A-Z 0-9 . _ -`. It begins with a letter or digit,
 /// does not end with a dot, and is not reserved by Windows (`con`, `com1.x`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("pattern" = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")))]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 

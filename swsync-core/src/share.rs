@@ -1,6 +1,8 @@
 //! Requests for a device's files, and replies: a line of JSON in the control plane's envelope, followed by the bytes of a file if
 //! the request was for these.
 
+mod summary;
+
 use std::borrow::Cow;
 
 use serde::de::Error as _;
@@ -12,6 +14,8 @@ use crate::message::{MessageError, decode, encode};
 use crate::name::OrderId;
 use crate::order::MAX_STILLS;
 use crate::time::{Realtime, Rig, Timestamp};
+
+pub use summary::{CollectedMark, MAX_NOTE, MAX_SUMMARIES, NoteError, TakeNote, TakeSummary};
 
 /// Most bytes of a file in one reply: what `swsync collect` asks for, a tenth of a second on good WiFi.
 pub const MAX_CHUNK: u64 = 1 << 20;
@@ -60,6 +64,35 @@ pub enum FileRequest {
         /// The file.
         #[serde(deserialize_with = "file_path")]
         path: String,
+    },
+    /// What there is to list of the takes, a page of [`MAX_SUMMARIES`] by name. Older devices refuse this.
+    Summaries {
+        /// The last take of the page before; `None`: the first page.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<OrderId>,
+    },
+    /// A person's note on a take. A later one that the device has already stays. Older devices refuse this.
+    Note {
+        /// The take.
+        order: OrderId,
+        /// The note.
+        note: TakeNote,
+    },
+    /// The client has collected a take, and verified it. Older devices refuse this.
+    Collected {
+        /// The take.
+        order: OrderId,
+        /// By whom, and what.
+        mark: CollectedMark,
+    },
+    /// Removal of a whole take. Older devices refuse this.
+    Remove {
+        /// The take.
+        order: OrderId,
+        /// The [`sha256`](CollectedMark::sha256) of its files that the client has verified to be collected; `None`: remove it
+        /// even if nobody has collected it.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_hexadecimal")]
+        sha256: Option<String>,
     },
     /// Deletion of a file, by a client that has a copy.
     Delete {
@@ -110,6 +143,35 @@ pub enum FileReply {
         /// With size and age.
         #[serde(flatten)]
         digest: FileDigest,
+    },
+    /// What there is to list of the takes.
+    Summaries {
+        /// A page of them, by name.
+        #[serde(deserialize_with = "bounded::list::<_, _, MAX_SUMMARIES>")]
+        takes: Vec<TakeSummary>,
+        /// Whether there are more after these.
+        more: bool,
+        /// Other things that may be takes; on the first page only.
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "bounded::list::<_, _, MAX_UNREADABLE>"
+        )]
+        unreadable: Vec<Unreadable>,
+    },
+    /// The note that the take has now.
+    Noted {
+        /// The given one, or a later one.
+        note: TakeNote,
+    },
+    /// It is kept with the take that it has been collected.
+    Marked,
+    /// The take is removed.
+    Removed {
+        /// Number of its files; 0 if there was no such take (any more).
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
     },
     /// The file is deleted.
     Deleted,

@@ -146,6 +146,19 @@ impl<'de, D> Deserialize<'de> for Timestamp<D> {
         i64::deserialize(deserializer).map(Self::from_nanos)
     }
 }
+#[cfg(feature = "schema")]
+impl<D: Clock> schemars::JsonSchema for Timestamp<D> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("{}Time", D::NAME).into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "An instant, in nanoseconds since the origin of its clock.",
+            "type": "integer",
+            "format": "int64",
+        })
+    }
+}
 
 impl<D> Sub for Timestamp<D> {
     type Output = Span;
@@ -175,6 +188,7 @@ impl<D> Sub<Span> for Timestamp<D> {
 ///
 /// Two clocks measure a long span differently: apply a [`Skew`] before changing clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Span(i64);
 
@@ -334,6 +348,7 @@ impl Sum for Span {
 ///
 /// RFC 5905 section 8 calls it θ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Offset(Span);
 
@@ -378,6 +393,7 @@ impl fmt::Debug for Offset {
 ///
 /// It is the rate of rig time relative to local time unless stated otherwise.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Skew(f64);
 

@@ -7,6 +7,17 @@ use std::path::Path;
 /// Largest `take.json` that is read, in bytes: its lists of holes and segments are bounded, and have less than 1 MB.
 const MAX_TAKE_JSON: u64 = 16 << 20;
 
+/// Largest file with a note, or with who has collected a take, that is read, in bytes: their texts are bounded.
+const MAX_SMALL_JSON: u64 = 64 << 10;
+
+/// Reads a `note.json`, or the file that says who has collected a take.
+///
+/// # Errors
+/// The error of the system. [`io::ErrorKind::InvalidData`] if the file is larger than any that swsync writes.
+pub fn read_small_json(path: &Path) -> io::Result<Vec<u8>> {
+    read_up_to(path, MAX_SMALL_JSON)
+}
+
 /// Reads a `take.json`.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //! crash or a power cut.
 //!
 //! A [`TakeFolder`] writes one take: pictures ([`TakeFolder::save_pictures`]) and videos ([`SegmentFile`]). A [`JournalFile`]
-//! keeps the device's open orders over a restart. [`Storage`] is the file system below, so that tests can make it run full,
+//! keeps the device's open orders over a restart, a [`CameraSettingsFile`] its camera's settings. [`Storage`] is the file system below, so that tests can make it run full,
 //! fail at any call, or lose power. `swsync_core::manifest` defines what the files contain. [`profiles`] reads camera profiles
 //! from files.
 //!
@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod bounded_read;
+mod camera_settings;
 pub mod digest;
 mod disk_activity;
 mod journal;
@@ -21,9 +22,11 @@ mod line_file;
 mod location;
 mod loop_recording;
 mod mp4_index;
+mod place_file;
 pub mod profiles;
 mod recorded_file;
 mod recover;
+mod remove_take;
 mod reorder;
 mod salvage;
 mod save;
@@ -41,11 +44,16 @@ mod unsaved;
 mod video_file;
 mod whole_file;
 
-pub use bounded_read::read_take_json;
+pub use bounded_read::{read_small_json, read_take_json};
+pub use camera_settings::CameraSettingsFile;
 pub use disk_activity::{DiskActivity, MonitoredStorage};
 pub use journal::JournalFile;
 pub use location::{FileId, Location, LocationError};
 pub use loop_recording::Removal;
+pub use place_file::PlaceFile;
+pub use remove_take::{
+    RemovedTake, collected_mark_path, hidden_prefix, hide_take, read_hidden, remove_hidden,
+};
 pub use salvage::playable;
 pub use save::{NotSaved, Picture, RetryResult, SavedFile, SavedVideo};
 pub use segment::{BROKEN, SegmentFile};

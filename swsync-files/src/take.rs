@@ -259,12 +259,15 @@ impl TakeFolder {
             return Ok(()); // no frame was saved, so there is no folder
         }
         self.drop_stale_lines()?;
-        self.write_tables()?;
-        self.describe(|take| take.finish(count, holes, now))
+        let bytes = self.write_tables()?;
+        self.describe(|take| {
+            take.picture_bytes = take.segments.is_empty().then_some(bytes);
+            take.finish(count, holes, now);
+        })
     }
 
-    /// Writes the manifest as a table for spreadsheets, and the timecodes of pictures.
-    pub(crate) fn write_tables(&self) -> io::Result<()> {
+    /// Writes the manifest as a table for spreadsheets, and the timecodes of pictures. Returns the sum of the frames' sizes.
+    pub(crate) fn write_tables(&self) -> io::Result<u64> {
         let TakeStore { storage, durability, .. } = &self.store;
         let mut table = WholeFile::create_on(storage, &self.side(FRAMES_CSV), *durability)?;
         table.write_all(csv::header().as_bytes())?;
@@ -272,15 +275,16 @@ impl TakeFolder {
         let has_pictures = self.take.segments.is_empty();
         let mut timecodes = has_pictures.then(|| self.begin_pts(&self.side(FRAMES_PTS))).transpose()?;
         let mut times = ReorderBuffer::default();
-        let mut result = Ok(());
+        let (mut result, mut bytes) = (Ok(()), 0_u64);
         read_lines(storage.as_ref(), &self.side(FRAMES_JSONL), |line| {
             // Malformed lines were reported when the folder was opened.
-            let Some((line, at)) = csv::of_line(line) else { return };
+            let Some(line) = csv::of_line(line) else { return };
+            bytes = bytes.saturating_add(line.bytes);
             if result.is_ok() {
-                result = table.write_all(line.as_bytes());
+                result = table.write_all(line.text.as_bytes());
             }
             if let (Ok(()), Some(timecodes)) = (&result, &mut timecodes) {
-                result = times.push(at, at).map_or(Ok(()), |at| timecodes.push(at));
+                result = times.push(line.rig_time, line.rig_time).map_or(Ok(()), |at| timecodes.push(at));
             }
         })?;
         result?;
@@ -291,7 +295,7 @@ impl TakeFolder {
             }
             timecodes.file.commit()?;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Replaces the manifest by `new`.

@@ -4,8 +4,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use swsync_cli::{exit, log};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use swsync_cli::{exit, log, manual};
 use swsync_lab::paper::{fig_phase, table1, table2, table3};
 use swsync_lab::{chaos, clock, demo, orders, phase, relay, scale, shutter, soak, steady};
 
@@ -52,6 +52,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if manual::describe_if_asked(Cli::command) {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::report_usage(&error),

@@ -4,8 +4,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use swsync_cli::{exit, log};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use swsync_cli::{exit, log, manual};
 use swsync_media::{calibrate, cameras, export, measure, report};
 
 /// The commands of swsync that need GStreamer or pictures; `swsync` runs this program for them.
@@ -28,6 +28,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if manual::describe_if_asked(Cli::command) {
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return exit::report_usage(&error),

@@ -1,6 +1,11 @@
 //! What a device must do to be part of a rig: the trait that [`Session::join`](crate::Session::join) calls.
 
+use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
+use swsync_core::centre::{CentreReply, CentreRequest};
+use swsync_core::doctor::Diagnosis;
+use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
+use swsync_core::place::{PlaceChange, PlaceReply};
 use swsync_core::status::Status;
 
 use crate::ControlError;
@@ -16,11 +21,46 @@ pub trait DeviceHandler: Send + Sync {
     /// Stops or cancels an order.
     fn handle_command(&self, command: &OrderCommand) -> Acknowledgement;
 
-    /// The open orders and recent commands, for devices that missed some.
+    /// The open orders, recent commands and camera settings, for devices that missed some.
     fn registry(&self) -> OrderRoster;
 
     /// The status of the device.
     fn status(&self) -> Status;
+
+    /// Changes the group or the place of the device, and replies once the change is on its disk.
+    fn handle_name(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        let _ = change;
+        reply.refuse("this device has no disk to keep a group and a place on");
+    }
+
+    /// Blinks the board's LED for a while, and replies once it does.
+    fn handle_identify(&self, request: IdentifyRequest, reply: Reply<IdentifyReply>) {
+        let _ = request;
+        reply.refuse("this device has no LED that it could blink");
+    }
+
+    /// Measures the centre of a frame, and replies once that frame was there.
+    fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
+        let _ = request;
+        reply.refuse("this device does not see the pixels of a camera");
+    }
+
+    /// What is wrong with the device and its host. Unlike the others, this is called on a thread of its own, one at a time, and may take
+    /// some seconds. `None`: it does not examine itself.
+    fn diagnose(&self) -> Option<Diagnosis> {
+        None
+    }
+
+    /// Handles a request that concerns the settings of the camera. One may come twice.
+    fn handle_settings(&self, request: &SettingsRequest) -> SettingsReply {
+        let _ = request;
+        SettingsReply::refused("this device has no camera that swsync can set")
+    }
+
+    /// Learns which settings other devices know of.
+    fn learn_settings(&self, known: &SettingsLog) {
+        let _ = known;
+    }
 
     /// Handles that another device has the same id and was in the rig first, which was not known when this one joined. This
     /// one has left the rig, since two devices with one id would answer for each other. Tell the user.
@@ -29,18 +69,18 @@ pub trait DeviceHandler: Send + Sync {
     }
 }
 
-/// The reply to an order.
+/// The reply to an order, or to another request, whose answer is an `M`.
 ///
 /// If it is dropped without an answer, it tells the sender that the device was stopped first, so that nobody waits for it.
-pub struct Reply(Option<ReplyTo>);
+pub struct Reply<M = Answer>(Option<ReplyTo<M>>);
 
 /// Sends the answer, or why there is none.
-type ReplyTo = Box<dyn FnOnce(Result<&Answer, &str>) + Send>;
+type ReplyTo<M> = Box<dyn FnOnce(Result<&M, &str>) + Send>;
 
-impl Reply {
+impl<M> Reply<M> {
     /// A reply that hands the answer, or why there is none, to `send`: for orders that do not come through Zenoh.
     #[must_use]
-    pub fn new(send: impl FnOnce(Result<&Answer, &str>) + Send + 'static) -> Self {
+    pub fn new(send: impl FnOnce(Result<&M, &str>) + Send + 'static) -> Self {
         Self(Some(Box::new(send)))
     }
 
@@ -64,14 +104,14 @@ impl Reply {
     }
 
     /// Sends the answer.
-    pub fn send(mut self, answer: &Answer) {
+    pub fn send(mut self, answer: &M) {
         if let Some(send) = self.0.take() {
             send(Ok(answer));
         }
     }
 }
 
-impl Drop for Reply {
+impl<M> Drop for Reply<M> {
     fn drop(&mut self) {
         if let Some(send) = self.0.take() {
             send(Err("the device was stopped first"));
@@ -79,7 +119,7 @@ impl Drop for Reply {
     }
 }
 
-impl std::fmt::Debug for Reply {
+impl<M> std::fmt::Debug for Reply<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reply").finish_non_exhaustive()
     }

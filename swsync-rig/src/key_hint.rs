@@ -56,7 +56,8 @@ pub(crate) fn key_hint_of_outsider(config: &RigConfig) -> Option<String> {
 }
 
 fn hint(config: &RigConfig, is_outside: bool) -> Option<String> {
-    let found = if config.is_discovering() { scouted() } else { addressed(&config.connect) };
+    let multicast = if config.is_discovering() { scout_endpoints() } else { Vec::new() };
+    let found = in_view(config, &multicast);
     match (&config.key, found.tls.first(), found.plain.first()) {
         (None, Some(at), _) => Some(format!(
             "{at} speaks TLS: does this rig have a key? Then it takes the rig's key file here too \
@@ -77,14 +78,16 @@ fn hint(config: &RigConfig, is_outside: bool) -> Option<String> {
 
 /// Endpoints that speak TLS, and others that are there.
 #[derive(Debug, Default)]
-struct Found {
-    tls: Vec<String>,
-    plain: Vec<String>,
+pub(crate) struct Found {
+    pub tls: Vec<String>,
+    pub plain: Vec<String>,
 }
 
-fn addressed(endpoints: &[String]) -> Found {
-    let mut found = Found::default();
-    for endpoint in endpoints.iter().take(MOST) {
+/// What the answers to a multicast say, and what the addresses of `config` speak.
+pub(crate) fn in_view(config: &RigConfig, multicast: &[String]) -> Found {
+    let (tls, plain) = multicast.iter().cloned().partition(|endpoint| endpoint.starts_with("tls/"));
+    let mut found = Found { tls, plain };
+    for endpoint in config.connect.iter().take(MOST) {
         match probe(address_of(endpoint).unwrap_or_default()) {
             Some(Speaks::Tls) => found.tls.push(endpoint.clone()),
             Some(Speaks::Other) => found.plain.push(endpoint.clone()),
@@ -92,12 +95,6 @@ fn addressed(endpoints: &[String]) -> Found {
         }
     }
     found
-}
-
-/// What the answers to a multicast say.
-fn scouted() -> Found {
-    let (tls, plain) = scout_endpoints().into_iter().partition(|endpoint| endpoint.starts_with("tls/"));
-    Found { tls, plain }
 }
 
 #[cfg(test)]

@@ -9,14 +9,19 @@
 //! | `.../command` | a stop or cancellation in, `Acknowledgement` out |
 //! | `.../registry` | open orders out |
 //! | `.../status` | `Status` out |
+//! | `.../name` | a `PlaceChange` in, `PlaceReply` out |
+//! | `.../centre` | a `CentreRequest` in, `CentreReply` out |
+//! | `.../identify` | an `IdentifyRequest` in, `IdentifyReply` out |
+//! | `.../doctor` | `Diagnosis` out, after some seconds |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
+//! | `.../settings` | a `SettingsRequest` for its camera in, `SettingsReply` out |
 //! | `swsync/<rig>/id/<folder>/<device>/<instance>` | liveliness token: this device has this id; `folder` is the id in lower case |
 //! | `swsync/<rig>/leaving/<device>/<instance>` | liveliness token: this device is about to leave in good order |
 //! | `swsync/<rig>/hub/<hub>/<kind>/<instance>/<place>/<addresses>` | liveliness token: a hub runs there ([`crate::hub`]) |
 //! | `swsync/<rig>/keep/<hub>/roster` | queryable of a hub: the devices that it sees and misses out |
-//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders that it knows out |
-//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order or command for others to keep in |
+//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders and camera settings that it knows out |
+//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order, command or change of settings for others to keep in |
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
 //! | `swsync/<rig>/time/<instance>` | put and queryable: the `TimeAdvert` of a device that serves time |
 //!
@@ -48,13 +53,30 @@ pub(crate) enum QueryKind {
     Command,
     Registry,
     Status,
+    Name,
+    Identify,
+    Centre,
+    Doctor,
     Claim,
     Serve,
+    Settings,
 }
 
 impl QueryKind {
-    const ALL: [Self; 7] =
-        [Self::Order, Self::Offer, Self::Command, Self::Registry, Self::Status, Self::Claim, Self::Serve];
+    const ALL: [Self; 12] = [
+        Self::Order,
+        Self::Offer,
+        Self::Command,
+        Self::Registry,
+        Self::Status,
+        Self::Name,
+        Self::Identify,
+        Self::Centre,
+        Self::Doctor,
+        Self::Claim,
+        Self::Serve,
+        Self::Settings,
+    ];
 }
 
 impl fmt::Display for QueryKind {
@@ -65,8 +87,13 @@ impl fmt::Display for QueryKind {
             Self::Command => "command",
             Self::Registry => "registry",
             Self::Status => "status",
+            Self::Name => "name",
+            Self::Identify => "identify",
+            Self::Centre => "centre",
+            Self::Doctor => "doctor",
             Self::Claim => "claim",
             Self::Serve => "serve",
+            Self::Settings => "settings",
         })
     }
 }

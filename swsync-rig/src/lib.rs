@@ -1,7 +1,8 @@
 //! The control plane of a camera rig over Zenoh: presence, orders, settings, and sharing of a device's takes.
 //!
 //! A [`Session`] is a connection to the network. A device joins the rig through it ([`Session::join`]), and implements
-//! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), or hear
+//! [`DeviceHandler`]. Any session may place orders ([`Session::place`]), ask for statuses ([`Session::statuses`]), set cameras
+//! ([`Session::settings`]), or hear
 //! where rig time is served ([`Session::join_time`]). Time itself never goes this way. `swsync_core` defines the messages.
 //!
 //! ```no_run
@@ -24,8 +25,10 @@
 
 #![forbid(unsafe_code)]
 
+mod camera_settings;
 mod config;
 mod device_handler;
+mod doctor;
 mod error;
 mod host;
 mod hub;
@@ -54,6 +57,7 @@ mod zenoh_config;
 
 pub use config::{DEFAULT_RIG, RigConfig, Search};
 pub use device_handler::{DeviceHandler, Reply};
+pub use doctor::{HubView, InView};
 pub use error::ControlError;
 pub use host::{default_device_id, free_loopback, host_name};
 pub use key_hint::key_hint;
@@ -61,5 +65,5 @@ pub use membership::Membership;
 pub use outcome::{DeviceOutcome, Summary};
 pub use poll::{DeviceReply, KnownOrders};
 pub use presence::Presence;
-pub use session::{Session, StatusReport};
+pub use session::{Session, StatusReplies, StatusReport};
 pub use time_channel::TimeChannel;

@@ -1,4 +1,4 @@
-//! Lets a device that joins or comes back learn of open orders from the hubs of the rig: their sender may be gone.
+//! Lets a device that joins or comes back learn of open orders and of camera settings from the hubs of the rig: their sender may be gone.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -105,6 +105,9 @@ fn ask(session: &Session) -> Vec<OrderRoster> {
 
 /// Hands orders and commands that the device does not know to its handler.
 fn hand_over(registry: OrderRoster, device: &DeviceId, handler: &dyn DeviceHandler) {
+    if !registry.settings.is_empty() {
+        handler.learn_settings(&registry.settings);
+    }
     let own = handler.registry();
     for order in registry.orders.into_iter().filter(|order| order.targets().include(device)) {
         let is_news = match own.orders.iter().find(|known| known.id() == order.id()) {
@@ -154,7 +157,7 @@ mod tests {
             Acknowledgement { order, device, outcome: CommandOutcome::Unknown }
         }
         fn registry(&self) -> OrderRoster {
-            OrderRoster { orders: Vec::new(), commands: Vec::new() }
+            OrderRoster::default()
         }
         fn status(&self) -> Status {
             unreachable!("it is not queried")
@@ -170,7 +173,11 @@ mod tests {
         let open = Order::still(name("open"), Timestamp::from_nanos(5)).unwrap();
         let commands = vec![OrderCommand::Cancel { order: name("late") }];
         let handler = RecordingHandler::default();
-        hand_over(OrderRoster { orders: vec![open], commands }, &name("pi"), &handler);
+        hand_over(
+            OrderRoster { orders: vec![open], commands, ..OrderRoster::default() },
+            &name("pi"),
+            &handler,
+        );
         assert_eq!(*handler.0.lock(), ["order open", "command for late"]);
     }
 }

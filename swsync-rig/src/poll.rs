@@ -5,9 +5,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use swsync_core::centre::{CentreReply, CentreRequest};
+use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::message::{decode, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, Order, OrderCommand, OrderRoster, Targets};
+use swsync_core::place::{PlaceChange, PlaceReply};
 
 use crate::Session;
 use crate::hub::keeper::Note;
@@ -86,6 +89,56 @@ impl Session {
     ) -> Vec<DeviceReply<Acknowledgement>> {
         self.keep(targets, &Note::Command(command.clone()));
         self.poll(QueryKind::Command, Some(&encode(command)), targets, timeout)
+    }
+
+    /// Gives `device` another group or place. It replies once that is on its disk.
+    ///
+    /// # Errors
+    /// Why the device did not do it, for a person: it does not answer, or has no disk that it can be written to.
+    pub fn name_device(
+        &self,
+        device: &DeviceId,
+        change: &PlaceChange,
+        timeout: Duration,
+    ) -> Result<PlaceReply, String> {
+        self.poll_one(QueryKind::Name, &encode(change), device, timeout)
+    }
+
+    /// Has `device` blink its board's LED. It replies once it does.
+    ///
+    /// # Errors
+    /// Why it does not, for a person: it does not answer, or has no LED that it may switch.
+    pub fn identify(
+        &self,
+        device: &DeviceId,
+        request: IdentifyRequest,
+        timeout: Duration,
+    ) -> Result<IdentifyReply, String> {
+        self.poll_one(QueryKind::Identify, &encode(&request), device, timeout)
+    }
+
+    /// The centre of a picture of each device among `targets`: of its first frame from `request.from` on.
+    #[must_use]
+    pub fn centres(
+        &self,
+        request: CentreRequest,
+        targets: &Targets,
+        timeout: Duration,
+    ) -> Vec<DeviceReply<CentreReply>> {
+        self.poll(QueryKind::Centre, Some(&encode(&request)), targets, timeout)
+    }
+
+    fn poll_one<M: DeserializeOwned>(
+        &self,
+        kind: QueryKind,
+        payload: &[u8],
+        device: &DeviceId,
+        timeout: Duration,
+    ) -> Result<M, String> {
+        let targets = Targets::Devices(BTreeSet::from([device.clone()]));
+        let replies = self.poll(kind, Some(payload), &targets, timeout);
+        let reply = replies.into_iter().find(|reply| reply.device == *device);
+        reply.map_or_else(|| Err("did not answer".to_owned()), |reply| reply.reply)
     }
 
     /// The orders that any device has open, each with its earliest stop.
@@ -191,7 +244,14 @@ mod tests {
         let device = DeviceId::new("a").unwrap();
         for number in 0..MAX_COMMANDS + 8 {
             let command = OrderCommand::Cancel { order: order(number).id().clone() };
-            known.add(&device, OrderRoster { orders: vec![order(number)], commands: vec![command] });
+            known.add(
+                &device,
+                OrderRoster {
+                    orders: vec![order(number)],
+                    commands: vec![command],
+                    ..OrderRoster::default()
+                },
+            );
         }
         assert_eq!((known.registry.orders.len(), known.registry.commands.len()), (MAX_ORDERS, MAX_COMMANDS));
     }
@@ -204,7 +264,7 @@ mod tests {
         for stop in stops {
             let mut order = order(1);
             order.stop_at(order.at() + stop);
-            known.add(&device, OrderRoster { orders: vec![order], commands: Vec::new() });
+            known.add(&device, OrderRoster { orders: vec![order], ..OrderRoster::default() });
         }
         let [order] = &known.registry.orders[..] else { panic!("{known:?}") };
         assert_eq!(order.stop(), Some(order.at() + Span::from_secs(3)));

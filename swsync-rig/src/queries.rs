@@ -5,15 +5,21 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use swsync_core::camera_settings::SettingsRequest;
+use swsync_core::centre::CentreRequest;
+use swsync_core::identify::IdentifyRequest;
 use swsync_core::message::{decode_request, encode};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
+use swsync_core::place::PlaceChange;
 use swsync_core::status::Status;
 use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
 
+use crate::doctor::Examination;
 use crate::id_claims::IdClaims;
 use crate::keys::{Keys, Member, QueryKind};
 use crate::link::Shared;
@@ -36,6 +42,7 @@ pub(crate) struct Answers {
     member: Member,
     handler: Arc<dyn DeviceHandler>,
     claims: Arc<IdClaims>,
+    examination: Examination,
     warnings: WarningLimit,
 }
 
@@ -47,7 +54,14 @@ impl Answers {
         claims: Arc<IdClaims>,
     ) -> Arc<Self> {
         let shared = Arc::downgrade(session.link());
-        Arc::new(Self { shared, member, handler, claims, warnings: WarningLimit::default() })
+        Arc::new(Self {
+            shared,
+            member,
+            handler,
+            claims,
+            examination: Examination::default(),
+            warnings: WarningLimit::default(),
+        })
     }
 
     /// Makes the member present in `zenoh`, and answers what it is asked.
@@ -94,9 +108,32 @@ impl Answers {
                 let status = Status { refused: self.claims.refused(), ..self.handler.status() };
                 respond(&query, key, encode(&status));
             }
+            QueryKind::Name => {
+                if let Some(change) = parse::<PlaceChange>(&query, &self.warnings) {
+                    swsync_core::log::info!(?change, "the device gets another group or place");
+                    self.handler.handle_name(change, later(query, key));
+                }
+            }
+            QueryKind::Identify => {
+                if let Some(request) = parse::<IdentifyRequest>(&query, &self.warnings) {
+                    self.handler.handle_identify(request, later(query, key));
+                }
+            }
+            QueryKind::Centre => {
+                if let Some(request) = parse::<CentreRequest>(&query, &self.warnings) {
+                    self.handler.handle_centre(request, later(query, key));
+                }
+            }
+            QueryKind::Doctor => self.examination.answer(query, key, &self.handler),
             QueryKind::Claim => {
                 if let Some(claim) = parse::<IdClaim>(&query, &self.warnings) {
                     respond(&query, key, encode(&self.claims.judge(&claim)));
+                }
+            }
+            QueryKind::Settings => {
+                if let Some(request) = parse::<SettingsRequest>(&query, &self.warnings) {
+                    swsync_core::log::debug!(?request, "camera settings");
+                    respond(&query, key, encode(&self.handler.handle_settings(&request)));
                 }
             }
             QueryKind::Serve => {
@@ -126,14 +163,16 @@ fn parse<M: DeserializeOwned>(query: &Query, warnings: &WarningLimit) -> Option<
 fn take_order(query: Query, key: &str, handler: &dyn DeviceHandler, warnings: &WarningLimit) {
     let Some(order) = parse::<Order>(&query, warnings) else { return };
     swsync_core::log::debug!(?order, "an order");
+    handler.handle_order(order, later(query, key));
+}
+
+/// Replies to `query` once the handler has an answer.
+fn later<M: Serialize>(query: Query, key: &str) -> Reply<M> {
     let key = key.to_owned();
-    handler.handle_order(
-        order,
-        Reply::new(move |answer| match answer {
-            Ok(answer) => respond(&query, &key, encode(answer)),
-            Err(why) => refuse(&query, why.to_owned()),
-        }),
-    );
+    Reply::new(move |answer| match answer {
+        Ok(answer) => respond(&query, &key, encode(answer)),
+        Err(why) => refuse(&query, why.to_owned()),
+    })
 }
 
 /// Handles an order whose reply says at once whether it is accepted. Its answer is queried later.
@@ -169,7 +208,7 @@ pub(crate) fn respond(query: &Query, key: &str, bytes: Vec<u8>) {
     }
 }
 
-fn refuse(query: &Query, why: String) {
+pub(crate) fn refuse(query: &Query, why: String) {
     if let Err(error) = query.reply_err(encode(&Refusal { why })).wait() {
         swsync_core::log::debug!(%error, "could not refuse"); // the asking session is gone
     }

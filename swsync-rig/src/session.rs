@@ -1,13 +1,13 @@
 //! A session: this process's connection to the Zenoh network of a rig, and the queries through it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use swsync_core::message::{MAX_MESSAGE, MAX_REQUEST, decode};
+use swsync_core::message::{MAX_MESSAGE, MAX_REQUEST, MessageError, decode, sender_software};
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::status::Status;
 use zenoh::Wait;
@@ -59,6 +59,26 @@ pub struct StatusReport {
     pub asked: Instant,
     /// When the reply was received.
     pub heard: Instant,
+}
+
+/// What the devices replied to a query for their statuses.
+#[derive(Debug, Clone, Default)]
+pub struct StatusReplies {
+    /// The statuses, sorted by device.
+    pub reports: Vec<StatusReport>,
+    /// The devices whose status this version of swsync cannot read: why, and which version they have.
+    pub unreadable: BTreeMap<DeviceId, String>,
+}
+
+/// Why a status cannot be read, for the operator.
+fn unreadable_status(error: &MessageError, bytes: &[u8]) -> String {
+    let ours = env!("CARGO_PKG_VERSION");
+    match sender_software(bytes) {
+        Some(theirs) => {
+            format!("its status cannot be read: {error} (it runs swsync {theirs}, this is {ours})")
+        }
+        None => format!("its status cannot be read: {error} (this is swsync {ours})"),
+    }
 }
 
 /// A reply to a query: its key and bytes, or why there are none.
@@ -164,12 +184,19 @@ impl Session {
     /// The status of every device that answers within `timeout`, sorted by device. Returns once all have answered.
     #[must_use]
     pub fn statuses(&self, timeout: Duration) -> Vec<StatusReport> {
+        self.status_replies(timeout).reports
+    }
+
+    /// As [`statuses`](Self::statuses), with the devices whose status this version of swsync cannot read.
+    #[must_use]
+    pub fn status_replies(&self, timeout: Duration) -> StatusReplies {
         let (tx, rx) = mpsc::channel();
         let asked = Instant::now();
         self.ask(&self.keys().query_all(QueryKind::Status), None, timeout, move |reply| {
             let _ = tx.send((Instant::now(), reply)); // fails if the caller has given up
         });
         let mut replied = BTreeSet::new();
+        let mut unreadable = BTreeMap::new();
         let mut reports: Vec<_> = rx
             .into_iter()
             .filter_map(|(heard, reply)| {
@@ -188,13 +215,15 @@ impl Session {
                     Ok(status) => Some(StatusReport { status, asked, heard }),
                     Err(error) => {
                         swsync_core::log::warn!(key, %error, "a status that cannot be read");
+                        let device = self.keys().parse_member(&key)?.device;
+                        unreadable.insert(device, unreadable_status(&error, &bytes));
                         None
                     }
                 }
             })
             .collect();
         reports.sort_by(|a, b| a.status.device.cmp(&b.status.device));
-        reports
+        StatusReplies { reports, unreadable }
     }
 
     /// Whether the device that replied with `key` is the one that `status` tells of.

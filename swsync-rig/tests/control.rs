@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use devices::{Device, Lab, name, order};
 use swsync_core::message::{MAX_MESSAGE, encode};
 use swsync_core::order::FrameOutcome;
+use swsync_core::place::{Change, PlaceChange};
 use swsync_core::time_service::{AdvertKind, TimeAdvert};
 use swsync_rig::{ControlError, DeviceOutcome, RigConfig, Session, TimeChannel};
 use zenoh::Wait;
@@ -54,6 +55,21 @@ fn three_devices_answer_one_order() {
     for device in &devices {
         assert_eq!(device.orders(), [order("o1")]);
     }
+}
+
+#[test]
+fn a_device_is_given_its_group_and_place() {
+    let lab = Lab::new();
+    let _devices = ["a", "b"].map(|id| lab.device(id));
+    let visitor = lab.visitor();
+    let _ = visitor.roster(TIMEOUT); // until both are seen
+    let change = PlaceChange { group: Change::Set(name("left")), place: Change::Set(3) };
+    let reply = visitor.name_device(&name("b"), &change, TIMEOUT).unwrap();
+    assert_eq!((reply.device, reply.place.to_string()), (name("b"), "left 3".to_owned()));
+    let places = visitor.statuses(TIMEOUT).into_iter().map(|report| report.status.place.to_string());
+    assert_eq!(places.collect::<Vec<_>>(), ["-", "left 3"]);
+    let why = visitor.name_device(&name("c"), &change, TIMEOUT).unwrap_err();
+    assert_eq!(why, "is not in the rig");
 }
 
 #[test]

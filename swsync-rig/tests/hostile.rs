@@ -360,6 +360,22 @@ fn a_digest_that_everybody_can_ask_for_does_not_delete() {
     let stranger = open.visitor_at(open.address);
     let FileReply::Refused { why } = delete_by_digest(&stranger) else { panic!("not refused") };
     assert!(why.contains("swsync key new"), "{why}");
+    // Whether or not somebody says that it was collected.
+    let mark = serde_json::json!({"by": "x", "folder": "/x", "at_ns": 1, "files": 3, "sha256": "0a".repeat(32), "keyed": true});
+    let mark = serde_json::from_value(mark).unwrap();
+    let reply = ask(&stranger, &FileRequest::Collected { order: name("o1"), mark });
+    assert!(matches!(reply, FileReply::Marked), "{reply:?}");
+    let FileReply::Summaries { takes, .. } = ask(&stranger, &FileRequest::Summaries { after: None }) else {
+        panic!("no list")
+    };
+    assert!(
+        takes[0].collected.as_ref().is_some_and(|mark| !mark.keyed),
+        "the device knows better: {takes:?}"
+    );
+    for sha256 in [None, Some("0a".repeat(32))] {
+        let reply = ask(&stranger, &FileRequest::Remove { order: name("o1"), sha256 });
+        assert!(matches!(&reply, FileReply::Refused { why } if why.contains("swsync key new")), "{reply:?}");
+    }
     assert!(file.exists());
     open.answers("after");
 

@@ -4,6 +4,7 @@
 //! Times that a user waits for are asserted, and printed. They are for an idle machine, plus [`SLACK`].
 
 mod addresses;
+mod doctor;
 mod late;
 mod no_ipv6;
 mod segments;

@@ -98,6 +98,8 @@ pub struct Simulation {
     pub exposure: Span,
     /// Which clock frames are stamped by.
     pub stamps: SimulatedStamps,
+    /// Light on the scene. `None`: pictures do not get brighter with longer exposures, so that the panel can be read in all.
+    pub light: Option<f32>,
 }
 
 /// See the module's documentation.
@@ -294,7 +296,8 @@ impl SimulatedCamera {
         flip(y, size(1), strides[0], columns, rows);
         flip(u, size(2), strides[1], columns, rows);
         flip(v, size(2), strides[2], columns, rows);
-        self.gains.at(frame.sequence.into()).amplify(y);
+        let light = self.simulation.light.map_or(1.0, |light| settings::exposed(light, frame.exposure));
+        self.gains.at(frame.sequence.into()).in_light(light).amplify(y);
         drop(picture);
         Ok(buffer)
     }
@@ -459,7 +462,7 @@ impl Camera for SimulatedCamera {
         let period = self.configured.as_ref().map(|configured| configured.frame_duration);
         let fits = period.unwrap_or(self.frame_limits().1);
         let longest = if self.simulation.phone { PHONE_LONGEST } else { fits };
-        settings::ranges(&self.id(), model, longest)
+        settings::ranges(&self.id(), model, longest, self.simulation.exposure)
     }
 
     fn control_lead(&self) -> u32 {

@@ -13,7 +13,14 @@
 //! Orders come in on threads of the control plane. Neither these nor the streaming thread wait for the output while frames come. Only
 //! at EOS does the streaming thread wait until open orders are finished: see [`OrderService::suspend`].
 
+mod camera;
+mod camera_settings;
+mod centre;
+mod device_description;
 mod element;
+mod error_watch;
+mod examination;
+mod identify;
 mod messages;
 mod service;
 mod settings;
@@ -23,7 +30,9 @@ mod stored_frame;
 mod stream_warnings;
 mod worker;
 
+pub use device_description::DeviceDescription;
 pub use element::ElementHooks;
+pub use error_watch::ErrorWatch;
 pub use service::{OrderService, OutputStorage, SavedTake, Suspended};
 pub use settings::{OrderSettings, control_error};
 pub use shoot::place_shot;

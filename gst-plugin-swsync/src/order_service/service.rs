@@ -2,14 +2,19 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gst::prelude::{Cast as _, ElementExt as _};
 use parking_lot::{Condvar, Mutex};
+use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
+use swsync_core::centre::{CentreReply, CentreRequest};
+use swsync_core::doctor::Diagnosis;
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
+use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::log;
 use swsync_core::message::TimeScale;
 use swsync_core::name::{DeviceId, OrderId};
@@ -17,12 +22,19 @@ use swsync_core::order::{
     Acknowledgement, Answer, FrameOutcome, FrameRun, Journal, Order, OrderAction, OrderCommand, OrderKind,
     OrderQueue, OrderRefused, OrderRoster, SaveTicket,
 };
+use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::ring::RingLimits;
 use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::time::{Rig, Span, Timestamp};
+use swsync_host::doctor::Takes;
 use swsync_rig::{ControlError, DeviceHandler, Reply};
 
+use super::camera_settings::{CameraSettings, Handled};
+use super::centre::CentreAsker;
+use super::device_description::{DeviceDescription, host_status, versions};
 use super::element::ElementHooks;
+use super::examination;
+use super::identify::Identifier;
 use super::messages::served_message;
 use super::settings::control_error;
 use super::stored_frame::{StoredFrame, Stream};
@@ -44,7 +56,13 @@ pub trait OutputStorage: Send + Sync {
     /// What is on the disk of an order that the queue does not know.
     fn saved_take(&self, order: &Order) -> SavedTake;
     /// What is wrong just now, found without asking the disk.
-    fn problem(&self) -> Option<String>;
+    fn problems(&self) -> Vec<String>;
+    /// The group and the place of the device.
+    fn place(&self) -> DevicePlace;
+    /// Changes them, and replies once that is on the disk. Does not block.
+    fn change_place(&self, change: PlaceChange, reply: Reply<PlaceReply>);
+    /// The folder that all takes go to.
+    fn folder(&self) -> PathBuf;
 }
 
 /// What is on the disk under the id of an order.
@@ -62,6 +80,8 @@ pub enum SavedTake {
 )]
 pub enum Job {
     CarryOut(OrderAction<StoredFrame>),
+    /// Note what the rig has set, for a restart.
+    KeepSettings(Arc<SettingsLog>),
     /// End, once all open orders are finished.
     End,
 }
@@ -97,7 +117,9 @@ pub enum Suspended {
 pub struct OrderService {
     device: DeviceId,
     element: ElementHooks,
+    description: DeviceDescription,
     storage: Option<Box<dyn OutputStorage>>,
+    settings: CameraSettings,
     state: Mutex<State>,
     /// One order at a time is looked for on the disk and opened. Taken before `state`.
     accepting: Mutex<()>,
@@ -105,6 +127,8 @@ pub struct OrderService {
     answered: Condvar,
     jobs: mpsc::Sender<Job>,
     begun: Instant,
+    identifier: Identifier,
+    centre: CentreAsker,
 }
 
 impl OrderService {
@@ -115,6 +139,7 @@ impl OrderService {
         limits: RingLimits,
         max_files: Option<u32>,
         element: ElementHooks,
+        description: DeviceDescription,
         storage: Option<Box<dyn OutputStorage>>,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let (jobs, received) = mpsc::channel();
@@ -132,10 +157,14 @@ impl OrderService {
                 timescales: TimeScaleHistory::default(),
             }),
             begun: Instant::now(),
+            identifier: Identifier::new(),
+            centre: CentreAsker::new(device.clone(), element.clone()),
             accepting: Mutex::new(()),
+            settings: CameraSettings::new(device.clone(), element.clone()),
             device,
             answered: Condvar::new(),
             element,
+            description,
             storage,
             jobs,
         });
@@ -149,6 +178,17 @@ impl OrderService {
     /// Takes up what was open before a restart; call before anything else.
     pub fn restore(&self, journal: Journal, saved: impl FnMut(&Order) -> Vec<FrameRun>) {
         self.act(|state| ((), state.queue.restore(journal, saved)));
+    }
+
+    /// Takes up what the rig had set before a restart.
+    pub fn restore_settings(&self, log: SettingsLog) {
+        self.settings.restore(log);
+    }
+
+    /// Has the worker note what the rig has set.
+    fn keep_settings(&self, settings: Option<Arc<SettingsLog>>) {
+        // Fails only after the worker has ended.
+        settings.into_iter().for_each(|settings| drop(self.jobs.send(Job::KeepSettings(settings))));
     }
 
     /// No more frames come for now: finishes files, and answers every order with what became of it so far.
@@ -204,6 +244,8 @@ impl OrderService {
             state.stream = Some(Arc::new(Stream::new(caps.clone(), grid)));
             ((), state.queue.set_grid(grid))
         });
+        // The camera may have been linked after this element was started.
+        self.settings.sync();
         Ok(())
     }
 
@@ -369,6 +411,15 @@ impl OrderService {
         state.queue.open_orders().find(runs).map(|order| format!("{} is being recorded", order.id()))
     }
 
+    /// Where files go, unless the disk should be left alone now.
+    fn takes(&self) -> Takes {
+        match (self.busy(), &self.storage) {
+            (Some(why), Some(_)) => Takes::Busy(why),
+            (None, Some(storage)) => Takes::At(storage.folder()),
+            (_, None) => Takes::None,
+        }
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.state.lock().queue.is_idle()
     }
@@ -467,41 +518,88 @@ impl DeviceHandler for OrderService {
     }
 
     fn registry(&self) -> OrderRoster {
-        self.state.lock().queue.roster()
+        OrderRoster { settings: self.settings.known(), ..self.state.lock().queue.roster() }
+    }
+
+    fn handle_settings(&self, request: &SettingsRequest) -> SettingsReply {
+        let Handled { reply, keep } = self.settings.handle(request, self.known_rig_now());
+        self.keep_settings(keep);
+        reply
+    }
+
+    fn learn_settings(&self, known: &SettingsLog) {
+        self.keep_settings(self.settings.learn(known, self.known_rig_now()));
     }
 
     fn status(&self) -> Status {
+        let host = host_status();
         let state = self.state.lock();
         let ring = state.queue.ring();
         let (saved, missed) = state.queue.totals();
         let (queued_bytes, queue_limit_bytes) = state.queue.backlog();
-        let problem = self.storage.as_ref().and_then(|storage| storage.problem());
+        let problems = self.storage.as_ref().map(|storage| storage.problems()).unwrap_or_default();
+        let frames = state.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
+            newest,
+            rate: state.queue.grid().expect("frames are numbered by it"),
+            bytes_per_second: ring.bytes_per_second(),
+            ring_frames: ring.len(),
+            ring_bytes: ring.bytes(),
+            oldest,
+            latency_ns: state.queue.latency(),
+        });
+        let storage = state.free_bytes.map(|free_bytes| StorageStatus {
+            free_bytes,
+            queued_bytes,
+            queue_limit_bytes,
+            max_files: state.max_files,
+        });
+        let camera = state.stream.as_ref().filter(|_| state.newest.is_some());
         Status {
             device: self.device.clone(),
             software: env!("CARGO_PKG_VERSION").into(),
             clock: state.clock.as_ref().map(status_of),
-            frames: state.newest.zip(ring.range()).map(|(newest, (oldest, _))| FrameStatus {
-                newest,
-                rate: state.queue.grid().expect("frames are numbered by it"),
-                bytes_per_second: ring.bytes_per_second(),
-                ring_frames: ring.len(),
-                ring_bytes: ring.bytes(),
-                oldest,
-                latency_ns: state.queue.latency(),
-            }),
-            storage: state.free_bytes.map(|free_bytes| StorageStatus {
-                free_bytes,
-                queued_bytes,
-                queue_limit_bytes,
-                max_files: state.max_files,
-            }),
+            host,
+            camera: camera.map(|stream| self.description.camera_status(stream, state.newest.as_ref())),
+            recording_left_ns: storage
+                .as_ref()
+                .zip(frames.as_ref())
+                .and_then(|(storage, frames)| storage.recording_left(frames.bytes_per_second)),
+            versions: Some(versions()),
+            last_error: self.description.last_error(),
+            frames,
+            storage,
             open: state.queue.progress(),
             saved,
             missed,
-            problems: state.problem.iter().cloned().chain(problem).collect(),
+            problems: state.problem.iter().cloned().chain(problems).collect(),
             refused: Vec::new(),
             timescale_change: state.timescales.change(self.uptime()),
+            place: self.storage.as_ref().map(|storage| storage.place()).unwrap_or_default(),
         }
+    }
+
+    fn handle_name(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        match &self.storage {
+            Some(storage) => storage.change_place(change, reply),
+            None => reply.refuse(
+                "it has no disk of its own to keep a group and a place on (swsyncgate): only devices with swsyncsink do",
+            ),
+        }
+    }
+
+    fn handle_identify(&self, request: IdentifyRequest, reply: Reply<IdentifyReply>) {
+        match self.identifier.blink(request.for_ms) {
+            Ok((led, for_ms)) => reply.send(&IdentifyReply { device: self.device.clone(), led, for_ms }),
+            Err(why) => reply.refuse(&why),
+        }
+    }
+
+    fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
+        self.centre.ask(request, reply);
+    }
+
+    fn diagnose(&self) -> Option<Diagnosis> {
+        Some(examination::diagnose(self.device.clone(), &self.status(), self.takes(), self.element.element()))
     }
 
     fn handle_duplicate(&self, error: &ControlError) {

@@ -42,6 +42,13 @@ impl CameraInfo {
 ///
 /// Only those that [`is_public`] allows: take.json goes to other machines, and anybody in the rig may fetch it.
 pub fn settings_of(last: &gst::Element) -> PipelineSettings {
+    let mut elements = all_upstream(last);
+    elements.extend(clock_provider(last).filter(|provider| !elements.contains(provider)));
+    elements.iter().map(|element| (element.name().to_string(), settings_on(element))).collect()
+}
+
+/// `last`, and the elements that its frames come through, nearest first.
+pub(super) fn all_upstream(last: &gst::Element) -> Vec<gst::Element> {
     let mut elements = vec![last.clone()];
     let mut next = 0;
     while let Some(element) = elements.get(next).cloned().filter(|_| next < MAX_ELEMENTS) {
@@ -52,8 +59,7 @@ pub fn settings_of(last: &gst::Element) -> PipelineSettings {
             }
         }
     }
-    elements.extend(clock_provider(last).filter(|provider| !elements.contains(provider)));
-    elements.iter().map(|element| (element.name().to_string(), settings_on(element))).collect()
+    elements
 }
 
 /// The element whose frames arrive at `pad`, through ghost pads.
@@ -145,6 +151,7 @@ const PUBLIC: &[(&str, &[&str])] = &[
             "simulated-fault",
             "simulated-seed",
             "simulated-skew-ppm",
+            "simulated-light",
             "simulated-stamps",
             "simulated-view",
         ],

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use swsync_core::camera_settings::SettingsLog;
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
 use swsync_core::order::{
@@ -39,6 +40,8 @@ impl FrameToSave {
 pub trait OrderOutput: Send {
     /// Notes what has to be known after a restart.
     fn note(&mut self, record: JournalRecord);
+    /// Notes what the rig has set, for a restart.
+    fn keep_settings(&mut self, settings: &SettingsLog);
     /// Frames of `order` are going to come; `oldest`: the oldest frame in the ring when it began.
     fn begin(
         &mut self,
@@ -110,6 +113,10 @@ impl Worker {
         let service = &*self.service;
         let action = match job {
             Job::CarryOut(action) => action,
+            Job::KeepSettings(settings) => {
+                output.keep_settings(&settings);
+                return true;
+            }
             Job::End => {
                 self.is_stopping = true;
                 return true;

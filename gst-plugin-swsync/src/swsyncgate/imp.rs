@@ -10,7 +10,9 @@ use swsync_rig::{Membership, Session};
 
 use super::OnShort;
 use super::output::{GateOutput, LastFlow, NewestPosition, StreamPosition};
-use crate::order_service::{ElementHooks, OrderService, OrderSettings, Worker, control_error};
+use crate::order_service::{
+    DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Worker, control_error,
+};
 use crate::rig_settings::{answer_context_query, settings_error};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -37,6 +39,7 @@ struct Started {
     service: Arc<OrderService>,
     /// The gate's membership in the rig: dropped, it leaves.
     _membership: Membership,
+    _errors: Option<ErrorWatch>,
     /// Serialized events that go downstream between frames.
     events: mpsc::Sender<gst::Event>,
     flow: LastFlow,
@@ -49,6 +52,7 @@ pub struct SwsyncGate {
     sink: gst::Pad,
     source: gst::Pad,
     settings: Mutex<Settings>,
+    description: DeviceDescription,
     state: Mutex<State>,
     /// For the source pad's task, from the element's start until the pad's.
     worker: Mutex<Option<(Worker, GateOutput)>>,
@@ -85,7 +89,14 @@ impl ObjectSubclass for SwsyncGate {
             })
             .flags(gst::PadFlags::PROXY_CAPS)
             .build();
-        Self { sink, source, settings: Mutex::default(), state: Mutex::default(), worker: Mutex::default() }
+        Self {
+            sink,
+            source,
+            settings: Mutex::default(),
+            description: DeviceDescription::default(),
+            state: Mutex::default(),
+            worker: Mutex::default(),
+        }
     }
 }
 
@@ -205,7 +216,9 @@ impl SwsyncGate {
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let element = ElementHooks::new(&*self.obj(), *CAT);
         let limits = settings.orders.ring_limits();
-        let (service, jobs) = OrderService::new(device.clone(), limits, None, element, None);
+        let errors = self.description.watch_errors(&element);
+        let description = self.description.clone();
+        let (service, jobs) = OrderService::new(device.clone(), limits, None, element, description, None);
         let membership = session.join(device, service.clone()).map_err(|e| control_error(&e))?;
         let (events, received) = mpsc::channel();
         let flow = LastFlow::new(Mutex::new(Ok(gst::FlowSuccess::Ok)));
@@ -214,7 +227,15 @@ impl SwsyncGate {
         let (pad, on_short) = (self.source.clone(), settings.on_short);
         let output = GateOutput::new(pad, name, on_short, received, newest.clone(), flow.clone());
         *self.worker.lock() = Some((Worker::new(service.clone(), jobs), output));
-        let started = Started { service, _membership: membership, events, flow, newest, segment: None };
+        let started = Started {
+            service,
+            _membership: membership,
+            _errors: errors,
+            events,
+            flow,
+            newest,
+            segment: None,
+        };
         *self.state.lock() = State::Started(Box::new(started));
         Ok(())
     }
@@ -298,6 +319,10 @@ impl SwsyncGate {
                     let is_flushed = || pad.pad_flags().contains(gst::PadFlags::FLUSHING);
                     service.suspend(END_TIMEOUT, || 0, is_flushed);
                 }
+                self.queue(event)
+            }
+            gst::EventView::Tag(tag) => {
+                self.description.camera.lock().update(tag.tag());
                 self.queue(event)
             }
             gst::EventView::Gap(gap) => self.with_started(|started| {

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use gst::prelude::*;
 use parking_lot::Mutex;
+use swsync_core::camera_settings::SettingsLog;
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::OrderId;
 use swsync_core::order::{FrameOutcome, FrameRun, JournalRecord, NamedFrames, Order};
@@ -188,6 +189,10 @@ impl Release {
 impl OrderOutput for GateOutput {
     fn note(&mut self, _record: JournalRecord) {
         self.push_events(); // a gate keeps no journal
+    }
+
+    fn keep_settings(&mut self, _settings: &SettingsLog) {
+        self.push_events(); // nor does it have a disk: after a restart it learns them from other devices
     }
 
     fn begin(

@@ -12,6 +12,7 @@ use swsync_rig::share::Share;
 use swsync_rig::{Membership, Session};
 
 use super::disk_wait::{DiskHangs, STALL_TIMEOUT, leave_rig};
+use super::kept_place::KeptPlace;
 use super::muxer::{self, Container};
 use super::open_take::TakeSource;
 use super::properties::storage_properties;
@@ -20,7 +21,8 @@ use super::writer::WriterOptions;
 use super::writer_thread::{WriterThread, location_error};
 use super::{DEFAULT_LOCATION, DEFAULT_MAX_FILES};
 use crate::order_service::{
-    CameraInfo, ElementHooks, OrderService, OrderSettings, Suspended, Worker, control_error, place_shot,
+    DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Suspended, Worker,
+    control_error, place_shot,
 };
 use crate::rig_settings::{answer_context_query, settings_error};
 
@@ -67,6 +69,7 @@ enum State {
         membership: Membership,
         /// The takes, for `swsync collect`.
         share: Box<Share>,
+        _errors: Option<ErrorWatch>,
     },
 }
 
@@ -75,8 +78,7 @@ enum State {
 pub struct SwsyncSink {
     settings: Mutex<Settings>,
     state: Mutex<State>,
-    /// By the newest tags.
-    camera: Arc<Mutex<CameraInfo>>,
+    description: DeviceDescription,
 }
 
 #[glib::object_subclass]
@@ -239,15 +241,18 @@ impl BaseSinkImpl for SwsyncSink {
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let element = ElementHooks::new(&*self.obj(), *CAT);
-        let storage = SinkStorage { store: store.clone(), activity: activity.clone() };
+        let place = KeptPlace::new(&store);
+        let storage = SinkStorage { store: store.clone(), activity: activity.clone(), place: place.clone() };
         let (service, jobs) = OrderService::new(
             device.clone(),
             settings.orders.ring_limits(),
             max_files,
             element.clone(),
+            self.description.clone(),
             Some(Box::new(storage)),
         );
-        let source = TakeSource { element, camera: self.camera.clone() };
+        let errors = self.description.watch_errors(&element);
+        let source = TakeSource { element, camera: self.description.camera.clone(), place };
         let worker = Worker::new(service.clone(), jobs);
         let writer = Box::new(WriterThread::start(store, settings.options, source, worker, activity)?);
         let joined = session.join(device.clone(), service.clone()).and_then(|membership| {
@@ -265,13 +270,13 @@ impl BaseSinkImpl for SwsyncSink {
                 return Err(control_error(&error));
             }
         };
-        *self.state.lock() = State::Started { service, writer, session, membership, share };
+        *self.state.lock() = State::Started { service, writer, session, membership, share, _errors: errors };
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let state = std::mem::take(&mut *self.state.lock());
-        if let State::Started { service, writer, membership, share, session } = state {
+        if let State::Started { service, writer, membership, share, session, .. } = state {
             service.close(); // answers what is open, while the rig can still be reached
             let finished = writer.finish(&service);
             leave_rig((membership, share, session));
@@ -298,7 +303,7 @@ impl BaseSinkImpl for SwsyncSink {
     fn event(&self, event: gst::Event) -> bool {
         match event.view() {
             gst::EventView::Eos(_) => self.finish_stream(),
-            gst::EventView::Tag(tag) => self.camera.lock().update(tag.tag()),
+            gst::EventView::Tag(tag) => self.description.camera.lock().update(tag.tag()),
             _ => {}
         }
         self.parent_event(event)

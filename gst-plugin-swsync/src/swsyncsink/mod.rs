@@ -70,6 +70,7 @@
 mod disk_wait;
 mod free_space;
 mod imp;
+mod kept_place;
 mod muxer;
 mod open_take;
 mod parameter_sets;

@@ -14,6 +14,7 @@ use swsync_core::order::{FrameRun, JournalRecord, NamedFrames, Order};
 use swsync_core::time::{Realtime, Rig, Span, Timestamp};
 use swsync_files::{Removal, TakeFolder, TakeStore};
 
+use super::kept_place::KeptPlace;
 use super::saved_takes::{blank_take, removed_frames};
 use super::video_file::{UnclosedFile, VideoFile};
 use crate::order_service::{CameraInfo, ElementHooks, StoredFrame, Stream, settings_of};
@@ -27,6 +28,7 @@ pub struct TakeSource {
     pub element: ElementHooks,
     /// By the newest tags.
     pub camera: Arc<Mutex<CameraInfo>>,
+    pub place: KeptPlace,
 }
 
 impl TakeSource {
@@ -152,11 +154,13 @@ impl OpenTake {
         let folder = self.folder.as_mut().expect("opened above");
         if folder.take().caps.is_empty() {
             let (camera, settings) = (source.camera.lock().clone(), source.settings());
+            let place = source.place.place();
             let described = folder.describe(|take| {
                 take.caps = stream.caps.to_string();
                 take.orientation = camera.orientation.and_then(|left| left.exif());
                 (take.maker, take.camera) = (camera.maker, camera.model);
                 take.settings = settings;
+                take.place = place;
                 take.started_ns = stream.grid.instant(take.first);
             });
             if let Err(error) = described {

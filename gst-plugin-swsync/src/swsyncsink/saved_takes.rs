@@ -1,6 +1,7 @@
 //! What is on the disk of an order: read after a restart, and when an order comes that the queue does not know.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,12 @@ use swsync_core::manifest::{PipelineSettings, SCHEMA, Take};
 use swsync_core::order::{
     Fill, FrameOutcome, FrameRun, MAX_DETAILED, NamedFrames, Order, OrderKind, RecordedFrames,
 };
+use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::time::{Span, Timestamp};
 use swsync_files::{DiskActivity, TakeFolder, TakeStore};
+use swsync_rig::Reply;
 
+use super::kept_place::KeptPlace;
 use crate::order_service::{OutputStorage, SavedTake};
 
 /// A disk that has not answered for so long is reported to hang.
@@ -22,6 +26,7 @@ const SLOW: Duration = Duration::from_secs(5);
 pub struct SinkStorage {
     pub store: TakeStore,
     pub activity: Arc<DiskActivity>,
+    pub place: KeptPlace,
 }
 
 impl OutputStorage for SinkStorage {
@@ -29,9 +34,24 @@ impl OutputStorage for SinkStorage {
         saved_take(&self.store, order)
     }
 
-    fn problem(&self) -> Option<String> {
-        let (what, how_long) = self.activity.longest().filter(|(_, how_long)| *how_long >= SLOW)?;
-        Some(format!("the disk has not answered for {} s: {what}", how_long.as_secs()))
+    fn problems(&self) -> Vec<String> {
+        let slow = self.activity.longest().filter(|(_, how_long)| *how_long >= SLOW);
+        let slow = slow.map(|(what, how_long)| {
+            format!("the disk has not answered for {} s: {what}", how_long.as_secs())
+        });
+        slow.into_iter().chain(self.place.problem()).collect()
+    }
+
+    fn place(&self) -> DevicePlace {
+        self.place.place()
+    }
+
+    fn change_place(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        self.place.change(change, reply);
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.store.location.root()
     }
 }
 
@@ -103,6 +123,7 @@ pub fn blank_take(store: &TakeStore, order: &Order, named: Option<&NamedFrames>)
         ordered: serde_json::to_value(order)
             .expect("an order is a plain struct with string keys, which JSON can hold"),
         device: store.device.clone(),
+        place: DevicePlace::default(),
         host: swsync_rig::host_name(),
         software: software.into(),
         camera: None,
@@ -113,6 +134,7 @@ pub fn blank_take(store: &TakeStore, order: &Order, named: Option<&NamedFrames>)
         grid: named.map_or_else(any_grid, NamedFrames::grid),
         first: named.map_or(0, NamedFrames::first),
         count: named.and_then(NamedFrames::count).unwrap_or(0),
+        picture_bytes: None,
         segments: Vec::new(),
         holes: Vec::new(),
         lead_in: 0,

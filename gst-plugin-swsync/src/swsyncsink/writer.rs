@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use swsync_core::camera_settings::SettingsLog;
 use swsync_core::grid::FrameNumber;
 use swsync_core::log;
 use swsync_core::name::OrderId;
 use swsync_core::order::{FrameOutcome, FrameRun, Journal, JournalRecord, NamedFrames, Order};
 use swsync_core::time::Timestamp;
-use swsync_files::{FileId, JournalFile, NotSaved, Removal, RetryResult, SavedFile, TakeStore};
+use swsync_files::{
+    CameraSettingsFile, FileId, JournalFile, NotSaved, Removal, RetryResult, SavedFile, TakeStore,
+};
 use swsync_time::wall_clock;
 
 use super::free_space::FreeSpace;
@@ -60,6 +63,8 @@ pub struct Writer {
     checked: Option<Instant>,
     /// What is wrong, for the device's status.
     problem: Option<String>,
+    /// The same, of camera settings.
+    settings_problem: Option<String>,
 }
 
 impl Writer {
@@ -81,6 +86,7 @@ impl Writer {
             source,
             checked: None,
             problem: None,
+            settings_problem: None,
         };
         Ok((this, journal))
     }
@@ -386,6 +392,17 @@ impl OrderOutput for Writer {
         }
     }
 
+    fn keep_settings(&mut self, settings: &SettingsLog) {
+        let TakeStore { storage, location, device, durability, .. } = &self.store;
+        let file = CameraSettingsFile::new(storage, location, device, *durability);
+        self.settings_problem = file.write(settings).err().map(|error| {
+            format!("what the rig has set on its camera cannot be kept over a restart: {error}")
+        });
+        if let Some(problem) = &self.settings_problem {
+            log::warn!("{problem}");
+        }
+    }
+
     fn begin(
         &mut self,
         _service: &OrderService,
@@ -485,7 +502,11 @@ impl OrderOutput for Writer {
                 self.problem = None;
             }
             let free = self.store.location.space().ok().map(|(free, _)| free);
-            let problem = self.problem.clone().or_else(|| self.store.location.unwritable());
+            let problem = self
+                .problem
+                .clone()
+                .or_else(|| self.settings_problem.clone())
+                .or_else(|| self.store.location.unwritable());
             service.set_storage(free, problem);
         }
     }

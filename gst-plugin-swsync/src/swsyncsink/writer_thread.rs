@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
 use swsync_core::log;
-use swsync_files::{DiskActivity, LocationError, TakeStore};
+use swsync_files::{CameraSettingsFile, DiskActivity, LocationError, TakeStore};
 
 use super::disk_wait::{DiskHangs, STALL_TIMEOUT, wait_for};
 use super::open_take::TakeSource;
@@ -106,6 +106,7 @@ fn open_writer(
 ) -> Result<Writer, gst::ErrorMessage> {
     let (kept, root) = (store.clone(), store.location.root());
     store.location.check().map_err(|e| location_error(&e))?;
+    source.place.read();
     let (writer, journal) = Writer::open(store, options, source).map_err(|error| {
         gst::error_msg!(
             gst::ResourceError::OpenReadWrite,
@@ -113,6 +114,13 @@ fn open_writer(
         )
     })?;
     service.restore(journal, |order| saved_frames(&kept, order));
+    let settings = CameraSettingsFile::new(&kept.storage, &kept.location, &kept.device, kept.durability);
+    match settings.read() {
+        Ok(settings) => service.restore_settings(settings),
+        Err(error) => {
+            log::warn!(%error, "the rig's camera settings cannot be read: the pipeline's own are used")
+        }
+    }
     Ok(writer)
 }
 

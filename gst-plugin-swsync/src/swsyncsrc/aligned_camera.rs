@@ -231,7 +231,7 @@ impl AlignedCamera {
         let injects = matches!(verdict.action, AlignAction::Set(Controls { exposure: Some(_), .. }));
         // Settings that are to stay go out after an exposure that shifts the stream.
         if !injects {
-            let mut due = self.controls.due(verdict.number);
+            let mut due = self.controls.due(verdict.number, self.control_lead(verdict.late));
             if std::mem::take(&mut self.injecting) {
                 due.extend(self.controls.auto_exposure());
             }
@@ -255,6 +255,15 @@ impl AlignedCamera {
             self.camera.request(Controls::default())?;
         }
         Ok(())
+    }
+
+    /// Frames from the one just taken to the first that settings of now will determine, as the aligner has measured it: they go out
+    /// with its frame durations. `late`: the next frame has begun, so that they wait for the one after it.
+    fn control_lead(&self, late: bool) -> Option<u32> {
+        let Pacing::FreeRunning(Some(control)) = self.capabilities.pacing else { return None };
+        let latency = self.driver.progress().latency?;
+        let beyond = self.camera.control_lead().saturating_sub(control.latency + 1);
+        Some(latency + beyond + u32::from(late))
     }
 
     /// Restarts the camera if the aligner has asked for that. After an interruption the next call goes on.

@@ -80,9 +80,12 @@ impl SwsyncSrc {
     pub(super) fn finish(
         &self,
         mut frame: AlignedFrame,
-        Delivery { decision, period, .. }: &Delivery,
+        Delivery { decision, period, pads }: &Delivery,
         clock: &gst::Clock,
     ) -> Option<Vec<gst::Buffer>> {
+        if let Some(PadStream { setup, .. }) = pads.first() {
+            self.centre.handle_frame(frame.info.number, frame.pictures.first(), &setup.caps);
+        }
         self.controls.note_reported(std::mem::take(&mut frame.reported));
         controls::report(&self.controls, &self.obj(), &frame.info);
         if frame.is_news() || decision.first_copy {

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -10,6 +11,7 @@ use swsync_core::time::{Rig, Timestamp};
 use swsync_time::{DeviceClock, SIMULATED_CLOCK};
 
 use super::category::CAT;
+use super::centre::CentreMeter;
 use super::controls::{self, ControlQueue};
 use super::interruptions::InterruptionMonitor;
 use super::pads::SwsyncSrcPad;
@@ -22,8 +24,12 @@ use crate::camera::controls::by_property;
 use crate::camera::faults::Faults;
 use crate::camera::mailbox::Mailbox;
 use crate::caps::template_caps;
+use crate::centre_query;
 use crate::clock::{SwsyncClock, clock_time, pipeline_clock};
 use crate::swsyncclock::SwsyncClockElement;
+
+/// How long a query waits for a frame whose centre is to be measured. Who asks asks again.
+const CENTRE_WAIT: Duration = Duration::from_millis(300);
 
 // Lock order: `state`, which is held while waiting for a frame, before any other. `control` before `sleeper`. The others are
 // leaves.
@@ -45,6 +51,7 @@ pub struct SwsyncSrc {
     /// While the element is started.
     pub(super) interruptions: Mutex<Option<InterruptionMonitor>>,
     pub(super) controls: Arc<ControlQueue>,
+    pub(super) centre: CentreMeter,
 }
 
 #[glib::object_subclass]
@@ -72,6 +79,7 @@ impl ObjectSubclass for SwsyncSrc {
             group: Mutex::new(gst::GroupId::next()),
             interruptions: Mutex::default(),
             controls: Arc::default(),
+            centre: CentreMeter::default(),
         }
     }
 }
@@ -380,6 +388,15 @@ impl SwsyncSrc {
             gst::QueryViewMut::Scheduling(scheduling) => {
                 scheduling.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
                 scheduling.add_scheduling_modes([gst::PadMode::Push]);
+                true
+            }
+            gst::QueryViewMut::Custom(custom) => {
+                let Some(from) = centre_query::asked(custom.query()) else {
+                    return gst::Pad::query_default(pad, Some(&*self.obj()), query);
+                };
+                if let Some(measured) = self.centre.ask(from, CENTRE_WAIT) {
+                    centre_query::answer(custom, &measured);
+                }
                 true
             }
             _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),

@@ -114,6 +114,7 @@
 mod align;
 mod aligned_camera;
 mod category;
+mod centre;
 mod controls;
 mod delivery;
 mod dither;
@@ -137,6 +138,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 pub use align::{AlignMethod, AlignPointSetting};
+pub(crate) use controls::{AheadChange, RigSync};
 
 use crate::camera::StreamRole;
 use crate::camera::mode::Orientation;
@@ -152,7 +154,7 @@ glib::wrapper! {
 
 impl SwsyncSrc {
     /// Takes settings of controls.
-    fn controls(&self) -> &controls::ControlQueue {
+    pub(crate) fn controls(&self) -> &controls::ControlQueue {
         self.imp().controls()
     }
 }

@@ -28,6 +28,7 @@ pub struct SimulationSettings {
     exposure: u32,
     fault: Option<String>,
     stamps: SimulatedStamps,
+    light: f64,
 }
 
 impl Default for SimulationSettings {
@@ -41,6 +42,7 @@ impl Default for SimulationSettings {
             exposure: DEFAULT_EXPOSURE,
             fault: None,
             stamps: SimulatedStamps::default(),
+            light: 0.0,
         }
     }
 }
@@ -68,6 +70,8 @@ impl SimulationSettings {
             view: self.view,
             exposure: Span::from_micros(i64::from(self.exposure)),
             stamps: self.stamps,
+            #[expect(clippy::cast_possible_truncation, reason = "a factor of few digits")]
+            light: (self.light > 0.0).then_some(self.light as f32),
         })
     }
 
@@ -96,6 +100,7 @@ impl SimulationSettings {
             "simulated-exposure" => self.exposure = value.get().expect("checked"),
             "simulated-fault" => self.fault = value.get().expect("checked"),
             "simulated-stamps" => self.stamps = value.get().expect("checked"),
+            "simulated-light" => self.light = value.get().expect("checked"),
             _ => return false,
         }
         true
@@ -112,6 +117,7 @@ impl SimulationSettings {
             "simulated-exposure" => self.exposure.to_value(),
             "simulated-fault" => self.fault.to_value(),
             "simulated-stamps" => self.stamps.to_value(),
+            "simulated-light" => self.light.to_value(),
             _ => return None,
         })
     }
@@ -159,6 +165,13 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecEnum::builder::<SimulatedStamps>("simulated-stamps")
             .nick("Simulated stamps")
             .blurb("Which clock the simulated sensor's driver stamps frames by")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecDouble::builder("simulated-light")
+            .nick("Simulated light")
+            .blurb("Light on the simulated scene: pictures get brighter with exposure, and at 1 and an exposure of 1 ms are as bright as without it; 0: no exposure makes them brighter")
+            .minimum(0.0)
+            .maximum(1_000.0)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("simulated-exposure")

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use swsync_client::share::TakeEntry;
 use swsync_core::name::{DeviceId, Name, OrderId};
-use swsync_rig::share::TakeEntry;
 
 /// The order among `takes` that was given last. It need not have the latest frames: those of another may be from the past, and
 /// rig time begins anew with a new time scale.

@@ -1,7 +1,9 @@
 //! `swsync collect`: fetches the files of orders from every device.
 
 mod args;
+pub mod document;
 mod listed_takes;
+mod marks;
 mod pending;
 mod progress;
 mod report;
@@ -13,20 +15,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 use swsync_client::collect::{CollectError, collect, delete};
-use swsync_client::{RemoteError, RemoteTakes};
+use swsync_client::share::{TakeEntry, Unreadable};
+use swsync_client::{Presence, RemoteError, RemoteTakes, Session, in_parallel};
 use swsync_core::manifest::{DeviceFrames, NumberSet, missing_frames};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
-use swsync_rig::share::{Listing, TakeEntry, Unreadable};
-use swsync_rig::{Presence, Session};
 
 use crate::certify;
+use crate::error_report::failure;
 use crate::exit;
 use crate::output;
 use crate::takes;
 pub use args::CollectArgs;
+use document::CollectDocument;
 use listed_takes::{case_conflict, latest_order};
 use progress::{Bar, Bars};
 use result::{CollectResult, PartOutcome, TakePart};
@@ -39,24 +41,28 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// # Errors
 /// There is no rig, or no device has an order that was named.
 pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
-    std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
+    std::fs::create_dir_all(&args.out).map_err(|error| {
+        failure(format!("cannot make {}: {error}", args.out.display()), "name another folder")
+    })?;
     pending::give_up(args)?;
-    let session = args.rig.visit().inspect_err(|_| pending::print(args))?;
-    let (devices, missed) = args.devices(&session)?;
+    let rig = args.rig.connect().inspect_err(|_| pending::print(args))?;
+    let (devices, missed) = args.devices(rig.session())?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let DeviceTakes { takes, unreadable: unreadable_there, mut silent } = list(args, &session, &devices);
+    let DeviceTakes { takes, notes, unreadable: unreadable_there, mut silent } =
+        list(args, rig.session(), &devices);
     silent.extend(missed);
     silent.sort();
     let orders = args.chosen(&takes)?;
     pending::begin(args, &takes, &silent, &orders)?;
+    marks::spread_notes(&notes, &orders, |device| args.remote(rig.session(), device, Bar::none()));
 
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let table = report::table(width, &orders);
     if !args.json {
         output::line(&table.headings());
     }
-    let parts = fetch_all(args, &session, &takes, &orders, &bars, &|part| {
+    let parts = fetch_all(args, rig.session(), &takes, &orders, &bars, &|part| {
         if !args.json {
             bars.print(&table.row(&report::row(part)));
         }
@@ -73,7 +79,7 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     result.pending = pending::update(args, &devices, &takes, &orders, &result)?;
     certify_all(args, &result);
     if args.json {
-        output::line(&report::json(&args.out, &result).to_string());
+        output::json(&CollectDocument::new(&args.out, &result));
     } else {
         for line in report::verdict(&result) {
             output::line(&line);
@@ -101,7 +107,11 @@ impl CollectArgs {
         if let Some(absent) =
             self.device.iter().find(|device| !here.contains(*device) && !missed.contains_key(*device))
         {
-            anyhow::bail!("there is no device {absent} in the rig: there are {}", report::list(&here));
+            let here = report::list(&here);
+            return Err(failure(
+                format!("there is no device {absent} in the rig"),
+                format!("name some of {here}, or leave --device out"),
+            ));
         }
         let is_meant = |device: &DeviceId| {
             !self.without.contains(device) && (self.device.is_empty() || self.device.contains(device))
@@ -120,7 +130,11 @@ impl CollectArgs {
         let all: BTreeSet<_> = takes.iter().map(|(_, take)| take.order.clone()).collect();
         let unknown = |order: &&OrderId| !all.contains(order) && pending::of(&self.out, order).is_empty();
         if let Some(unknown) = self.orders.iter().find(unknown) {
-            anyhow::bail!("no device has files of an order {unknown}; there are: {}", report::list(&all));
+            let all = report::list(&all);
+            return Err(failure(
+                format!("no device has files of an order {unknown}"),
+                format!("name some of {all}, or leave the names out"),
+            ));
         }
         if self.last {
             return Ok(latest_order(takes).into_iter().cloned().collect());
@@ -134,28 +148,6 @@ impl CollectArgs {
     }
 }
 
-/// Runs `work` on each of `items`, in `parallel` threads.
-fn in_parallel<T: Send, R: Send>(
-    parallel: u8,
-    items: impl IntoIterator<Item = T>,
-    work: impl Fn(T) -> R + Sync,
-) -> Vec<R> {
-    let queue = Mutex::new(items.into_iter().collect::<Vec<_>>().into_iter());
-    let next = || queue.lock().next();
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..parallel {
-            scope.spawn(|| {
-                while let Some(item) = next() {
-                    let result = work(item);
-                    results.lock().push(result);
-                }
-            });
-        }
-    });
-    results.into_inner()
-}
-
 /// Devices that do not say what they have, each with a text for a person.
 type SilentDevices = Vec<(DeviceId, String)>;
 
@@ -163,6 +155,7 @@ type SilentDevices = Vec<(DeviceId, String)>;
 #[derive(Default)]
 struct DeviceTakes {
     takes: Vec<(DeviceId, TakeEntry)>,
+    notes: marks::Notes,
     unreadable: Vec<(DeviceId, Unreadable)>,
     /// Devices that did not answer, each with a text for a person.
     silent: SilentDevices,
@@ -170,13 +163,17 @@ struct DeviceTakes {
 
 fn list(args: &CollectArgs, session: &Session, devices: &[DeviceId]) -> DeviceTakes {
     let answers = in_parallel(args.parallel, devices, |device| {
-        (device.clone(), args.remote(session, device, Bar::none()).takes())
+        (device.clone(), args.remote(session, device, Bar::none()).summaries())
     });
     let mut listed = DeviceTakes::default();
     for (device, result) in answers {
         match result {
-            Ok(Listing { takes, unreadable }) => {
-                listed.takes.extend(takes.into_iter().map(|take| (device.clone(), take)));
+            Ok((takes, unreadable)) => {
+                for take in takes {
+                    let (entry, note) = marks::split(take);
+                    listed.notes.entry(entry.order.clone()).or_default().insert(device.clone(), note);
+                    listed.takes.push((device.clone(), entry));
+                }
                 listed.unreadable.extend(unreadable.into_iter().map(|one| (device.clone(), one)));
             }
             Err(error) => listed.silent.push((device, error.to_string())),
@@ -247,7 +244,11 @@ fn fetch(
     }
     let remote = args.remote(session, device, bar.clone());
     bar.begin(&take.order);
-    match collect(&remote, &take.order, &args.out, |event| bar.show(event)) {
+    let result = collect(&remote, &take.order, &args.out, |event| bar.show(event));
+    if let Ok(collected) = &result {
+        marks::mark(&remote, &take.order, &args.out, collected);
+    }
+    match result {
         Ok(collected) if !collected.complete => PartOutcome::Partial(collected),
         Ok(collected) if !args.delete_verified => PartOutcome::Here { collected, deleted: 0 },
         Ok(mut collected) => match delete(&remote, &take.order, &args.out) {
@@ -299,12 +300,9 @@ fn compare(args: &CollectArgs, devices: &[DeviceId], orders: &[OrderId], result:
 /// From now on Ctrl-C ends the command with the message that nothing is lost.
 fn on_interrupt() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
-        // Standard error may be closed.
-        let _ = writeln!(
-            std::io::stderr(),
-            "\nswsync: interrupted; what has come stays, and the same command goes on where it stopped"
-        );
-        std::process::exit(i32::from(exit::INTERRUPTED));
+        let _ = writeln!(std::io::stderr()); // below the progress bars; standard error may be closed
+        let text = "interrupted; what has come stays, and the same command goes on where it stopped";
+        exit::interrupted(exit::INTERRUPTED, text);
     })
     .context("cannot catch Ctrl-C")
 }

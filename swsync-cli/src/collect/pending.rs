@@ -7,9 +7,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use swsync_client::collect::check_case;
 use swsync_client::pending::{Pending, is_here};
+use swsync_client::share::TakeEntry;
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::{Order, Targets};
-use swsync_rig::share::TakeEntry;
 
 use super::args::CollectArgs;
 use super::listed_takes::case_conflict;

@@ -1,12 +1,10 @@
 //! The result of collecting, as a table and as JSON.
 
-use std::path::Path;
-
 use swsync_client::collect::Collected;
 use swsync_client::pending::Pending;
+use swsync_client::share::Unreadable;
 use swsync_core::manifest::MissingFrames;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_rig::share::Unreadable;
 
 use super::result::{CollectResult, PartOutcome, TakePart};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};
@@ -107,82 +105,6 @@ fn describe(order: &OrderId, gap: &MissingFrames) -> String {
     clean(&format!("  {order}  {device}  {frames}: {why}"))
 }
 
-/// The result as one JSON document.
-pub fn json(out: &Path, result: &CollectResult) -> serde_json::Value {
-    let parts: Vec<_> = result
-        .parts
-        .iter()
-        .map(|part| {
-            let mut json = serde_json::json!({ "order": part.order, "device": part.device });
-            match &part.outcome {
-                PartOutcome::Here { collected, deleted } => {
-                    json["state"] = "whole".into();
-                    describe_files(&mut json, collected);
-                    json["deleted"] = (*deleted).into();
-                }
-                PartOutcome::Partial(collected) => {
-                    json["state"] = "partial".into();
-                    describe_files(&mut json, collected);
-                }
-                PartOutcome::Unfinished => json["state"] = "unfinished".into(),
-                PartOutcome::Failed(error) => {
-                    json["state"] = "failed".into();
-                    json["why"] = error.to_string().into();
-                }
-            }
-            json
-        })
-        .collect();
-    let gaps: Vec<_> = result
-        .gaps
-        .iter()
-        .map(|(order, gap)| {
-            let MissingFrames { device, first, last, count, why } = gap;
-            serde_json::json!({
-                "order": order, "device": device, "first": first, "last": last, "count": count, "why": why,
-            })
-        })
-        .collect();
-    let silent: Vec<_> = result
-        .silent
-        .iter()
-        .map(|(device, why)| serde_json::json!({ "device": device, "why": why }))
-        .collect();
-    let unreadable_there: Vec<_> = result
-        .unreadable_there
-        .iter()
-        .map(|(device, Unreadable { path, why })| {
-            serde_json::json!({ "device": device, "path": path, "why": why })
-        })
-        .collect();
-    let pending: Vec<_> = result
-        .pending
-        .iter()
-        .map(|(order, device, pending)| {
-            serde_json::json!({ "order": order, "device": device, "why": pending.why })
-        })
-        .collect();
-    serde_json::json!({
-        "out": out.display().to_string(),
-        "complete": result.is_whole(),
-        "parts": parts,
-        "silent": silent,
-        "unreadable": result.unreadable,
-        "unreadable_there": unreadable_there,
-        "pending": pending,
-        "gaps": gaps,
-    })
-}
-
-fn describe_files(json: &mut serde_json::Value, collected: &Collected) {
-    json["folder"] = collected.folder.display().to_string().into();
-    json["files"] = collected.files.into();
-    json["bytes"] = collected.bytes.into();
-    json["new"] = collected.fetched.into();
-    json["gone"] = collected.gone.into();
-    json["kept"] = collected.kept.clone().into();
-}
-
 /// Names separated by commas, for a message.
 pub fn list<'a>(names: impl IntoIterator<Item = &'a swsync_core::name::Name>) -> String {
     let names: Vec<_> = names.into_iter().map(ToString::to_string).collect();
@@ -191,6 +113,9 @@ pub fn list<'a>(names: impl IntoIterator<Item = &'a swsync_core::name::Name>) ->
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::document::CollectDocument;
     use super::*;
     use crate::testing::name;
 
@@ -235,11 +160,22 @@ mod tests {
         assert_eq!(verdict(&some), ["the devices have no files yet"]);
         some.parts.push(TakePart { device: name("pi"), order: name("o1"), outcome: PartOutcome::Unfinished });
         assert!(verdict(&some)[0].starts_with("NOT all collected: 0 of 1"));
-        assert_eq!(json(Path::new("x"), &some)["complete"], false);
+        let json =
+            |some: &CollectResult| serde_json::to_value(CollectDocument::new(Path::new("x"), some)).unwrap();
+        assert_eq!(json(&some)["complete"], false);
+        assert_eq!(json(&some)["parts"][0]["state"], "unfinished");
         assert_eq!(row(&some.parts[0])[5], "unfinished");
         let kept = vec!["a.kept1.jpg".to_owned()];
-        let collected =
-            Collected { folder: "x".into(), files: 3, bytes: 9, fetched: 3, gone: 2, kept, complete: true };
+        let collected = Collected {
+            folder: "x".into(),
+            files: 3,
+            bytes: 9,
+            fetched: 3,
+            gone: 2,
+            kept,
+            complete: true,
+            sha256: None,
+        };
         let outcome = PartOutcome::Here { collected, deleted: 0 };
         some.parts[0].outcome = outcome;
         let state = row(&some.parts[0])[5].clone();
@@ -260,6 +196,6 @@ mod tests {
             some = verdict(&some)
         );
         assert!(!some.is_whole());
-        assert_eq!(json(Path::new("x"), &some)["parts"][0]["gone"], 2);
+        assert_eq!(json(&some)["parts"][0]["gone"], 2);
     }
 }

@@ -2,9 +2,9 @@
 
 use swsync_client::collect::{CollectError, Collected};
 use swsync_client::pending::Pending;
+use swsync_client::share::Unreadable;
 use swsync_core::manifest::MissingFrames;
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_rig::share::Unreadable;
 
 /// The outcome for one device's part of a take.
 pub struct TakePart {

@@ -1,21 +1,18 @@
 //! `--arm`: the order is given only once enough devices are ready for it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
+use swsync_client::{Armed, Arming, NotReady, Rig, RigSnapshot};
 use swsync_core::order::{Order, Targets};
 use swsync_core::status::{Quorum, Readiness};
-use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::{Session, StatusReport};
+use swsync_core::time::Span;
 
-use super::snapshot::RigSnapshot;
+use super::targets::TargetArgs;
 use crate::duration;
 use crate::output;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned};
-
-/// Time from one question to devices that are not ready to the next.
-const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Who must be ready.
 #[derive(Debug, Clone, Args)]
@@ -30,12 +27,16 @@ pub struct ArmArgs {
     need: Quorum,
 }
 
-/// The result of arming.
-pub enum Armed {
-    /// The order can be given; with the snapshot of the rig that shows it.
-    Go(Box<RigSnapshot>),
-    /// Not enough devices are ready. Which are not, and why, has been printed.
-    NotReady,
+/// The document of an order with `--arm` that was not given.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NotReadyDocument {
+    /// Always false.
+    ready: bool,
+    /// Each device, and what stands in its way.
+    devices: Vec<Readiness>,
+    /// In what devices differ, for a person.
+    differences: Vec<String>,
 }
 
 impl ArmArgs {
@@ -44,73 +45,45 @@ impl ArmArgs {
         self.arm
     }
 
-    /// Waits until enough devices are ready for the order that `order` makes from a snapshot of the rig; prints which are
-    /// not and why if they do not get ready in time.
+    /// Waits until enough of the devices after `--to` are ready for the order that `order` makes from a snapshot of the rig and
+    /// from the devices meant. `None`: they did not get
+    /// ready in time; which are not, and why, has been printed.
     ///
     /// # Errors
-    /// The order is invalid; or, without `--arm`, no device knows rig time.
+    /// The order is invalid; or, without `--arm`, no device knows rig time, or a name is that of no device and no group.
     pub fn arm(
         &self,
-        session: &Session,
-        targets: &Targets,
-        order: impl Fn(&RigSnapshot) -> anyhow::Result<Order>,
+        rig: &Rig,
+        to: &TargetArgs,
+        order: impl Fn(&RigSnapshot, &Targets) -> anyhow::Result<Order>,
         json: bool,
-    ) -> anyhow::Result<Armed> {
+    ) -> anyhow::Result<Option<(RigSnapshot, Targets)>> {
         let Some(patience) = self.arm else {
-            return Ok(Armed::Go(Box::new(RigSnapshot::take(session).require_time()?)));
+            let snapshot = rig.snapshot().require_time()?;
+            let targets = to.resolve(&snapshot)?;
+            return Ok(Some((snapshot, targets)));
         };
-        let deadline = Instant::now() + patience;
-        loop {
-            let snapshot = RigSnapshot::take(session);
-            let order =
-                snapshot.time().map(|now| Ok::<_, anyhow::Error>((order(&snapshot)?, now))).transpose()?;
-            let all = readiness(&snapshot, targets, order.as_ref());
-            let ready = all.iter().filter(|ready| ready.is_ready()).count();
-            if order.is_some() && self.need.is_met(ready, all.len()) {
-                return Ok(Armed::Go(Box::new(snapshot)));
+        // Devices may still join: what is not known yet counts as one that is not ready.
+        let targets = |snapshot: &RigSnapshot| to.resolve_early(snapshot).0;
+        match rig.arm(Arming { need: self.need, patience }, targets, order)? {
+            Armed::Go(snapshot, targets) => {
+                to.warn_of_doubts(&snapshot);
+                Ok(Some((*snapshot, targets)))
             }
-            if Instant::now() >= deadline {
-                print(&snapshot, &all, ready, json);
-                return Ok(Armed::NotReady);
+            Armed::NotReady(not_ready) => {
+                print(&not_ready, json);
+                Ok(None)
             }
-            std::thread::sleep(ASK_INTERVAL);
         }
     }
 }
 
-/// The readiness of each target, for `order` if rig time is known already.
-fn readiness(
-    snapshot: &RigSnapshot,
-    targets: &Targets,
-    order: Option<&(Order, Timestamp<Rig>)>,
-) -> Vec<Readiness> {
-    let reports = snapshot.reports.iter().filter(|report| targets.include(&report.status.device));
-    let of = |report: &StatusReport| {
-        let status = &report.status;
-        let mut ready = match order {
-            Some((order, now)) => Readiness::judge(status, Some((order, *now))),
-            None => Readiness::judge(status, None),
-        };
-        ready.problems.extend(snapshot.common.objections(status));
-        ready
-    };
-    let mut all: Vec<_> = reports.map(of).collect();
-    let missed = snapshot.missed.iter().filter(|(device, _)| targets.include(device));
-    all.extend(missed.map(|(device, why)| Readiness::unknown(device.clone(), why.clone())));
-    if let Targets::Devices(devices) = targets {
-        let absent = devices.iter().filter(|device| !snapshot.devices().any(|known| known == *device));
-        all.extend(absent.map(|device| Readiness::unknown(device.clone(), "it is not in the rig")));
-    }
-    all.sort_by(|a, b| a.device.cmp(&b.device));
-    all
-}
-
 /// Prints which devices are ready, and what the others lack.
-fn print(snapshot: &RigSnapshot, all: &[Readiness], ready: usize, json: bool) {
+fn print(not_ready: &NotReady, json: bool) {
+    let NotReady { snapshot, devices: all, .. } = not_ready;
     if json {
-        let devices: Vec<Value> = all.iter().map(|ready| json!(ready)).collect();
         let differences = snapshot.common.disagreements();
-        output::line(&json!({ "ready": false, "devices": devices, "differences": differences }).to_string());
+        output::json(&NotReadyDocument { ready: false, devices: all.to_vec(), differences });
         return;
     }
     let width = all.iter().map(|ready| ready.device.as_str().len()).max().unwrap_or_default();
@@ -122,7 +95,7 @@ fn print(snapshot: &RigSnapshot, all: &[Readiness], ready: usize, json: bool) {
     for difference in snapshot.common.disagreements() {
         output::line(&difference);
     }
-    output::line(&format!("NOT given: {ready} of {} devices are ready", all.len()));
+    output::line(&format!("NOT given: {} of {} devices are ready", not_ready.ready(), all.len()));
 }
 
 fn table(width: usize) -> Table<8> {

@@ -5,7 +5,6 @@ use std::str::FromStr;
 use clap::Args;
 use swsync_core::certificate::{AnsweredBounds, DEFAULT_MAX_ERROR, DeviceBound};
 use swsync_core::time::Span;
-use swsync_rig::{DeviceOutcome, Summary};
 
 use crate::duration;
 use crate::table::micros_unsigned;
@@ -43,15 +42,6 @@ impl Default for MaxError {
     fn default() -> Self {
         Self(Some(DEFAULT_MAX_ERROR))
     }
-}
-
-/// What the answers of `summary` prove.
-pub fn of(summary: &Summary, max_error: Option<Span>) -> AnsweredBounds {
-    let answers = summary.outcomes.iter().filter_map(|outcome| match outcome {
-        DeviceOutcome::Answered(answer) => Some(answer),
-        DeviceOutcome::NoAnswer { .. } | DeviceOutcome::Refused { .. } => None,
-    });
-    AnsweredBounds::of(answers, max_error)
 }
 
 /// How far pictures may be apart, to follow the last line; empty if it is not known.

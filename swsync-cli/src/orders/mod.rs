@@ -2,14 +2,21 @@
 //! first frame to the last device's answer.
 
 mod arm;
-mod bounds;
+pub mod bounds;
+mod detach;
 mod follow;
-pub mod leaders;
+mod live;
 mod progress;
+mod relative;
 pub mod report;
-mod snapshot;
+mod targets;
 
-pub use arm::{ArmArgs, Armed};
+pub use arm::ArmArgs;
+#[cfg(feature = "schema")]
+pub use arm::NotReadyDocument;
 pub use bounds::MaxErrorArgs;
-pub use follow::{FollowOrder, collect_answers, command, conclude};
-pub use snapshot::{RigSnapshot, STOP_LEAD, TargetArgs, default_id, relative, timeout};
+pub use follow::{FollowOrder, conclude, print_answers, warn_of};
+pub use relative::relative;
+pub use swsync_client::leaders;
+pub use swsync_client::snapshot::{RigSnapshot, STATUS_TIMEOUT, STOP_LEAD, default_id};
+pub use targets::{TargetArgs, warn_of_unready};

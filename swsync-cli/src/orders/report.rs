@@ -1,11 +1,16 @@
 //! The answers to an order: a row per device and a last line, or JSON.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use swsync_client::leaders::Following;
+use swsync_client::{DeviceOutcome, Summary};
+use swsync_core::certificate::AnsweredBounds;
+use swsync_core::grid::FrameGrid;
+use swsync_core::message::TimeScale;
+use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Order;
 use swsync_core::order::{Answer, FrameOutcome, FrameRun};
 use swsync_core::status::RigAgreement;
-use swsync_core::time::Span;
-use swsync_rig::{DeviceOutcome, Summary};
+use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::leaders;
 use crate::table::{Align, Column, NOTHING, Table, micros, micros_unsigned, size};
@@ -196,36 +201,112 @@ pub fn cancelled(summary: &Summary) -> String {
     format!("{word} on {gone} of {all} devices; {saved} frames had been saved, and stay")
 }
 
-/// The order and all answers as JSON, and the time that the devices had.
-pub fn json(order: &Order, summary: &Summary, common: &RigAgreement) -> Value {
-    let device = |outcome: &DeviceOutcome| match outcome {
-        DeviceOutcome::Answered(answer) => {
-            json!({
-                "device": answer.device,
-                "outcome": "answered",
-                "frames": answer.frames,
-                "unnumbered": answer.unnumbered,
-                "timescale": answer.basis.timescale,
-                "rate": answer.basis.rate,
-                "unfinished": answer.unfinished,
-            })
+/// The document of `shoot`, `record`, `stop` and `cancel` with `--json`: the order, and what became of its frames on each device.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct OrderDocument {
+    order: OrderId,
+    /// The instant of its first frame.
+    at_ns: Timestamp<Rig>,
+    ordered: Order,
+    /// Whether every device of the rig saved every frame, of the same instants.
+    complete: bool,
+    /// In what devices differ, for a person.
+    differences: Vec<String>,
+    leaders: Vec<Following>,
+    devices: Vec<DeviceResult>,
+    /// How far pictures of one number may be apart. Not of `cancel`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bounds: Option<AnsweredBounds>,
+}
+
+/// The result of an order on one device.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum DeviceResult {
+    /// It answered.
+    Answered {
+        /// The device.
+        device: DeviceId,
+        /// What became of the frames, in order.
+        frames: Vec<FrameRun>,
+        /// Why no frame could be numbered.
+        unnumbered: Option<String>,
+        /// The time scale of its frame numbers.
+        timescale: Option<TimeScale>,
+        /// The rate of its frames, as (numerator, denominator) of frames per second.
+        rate: Option<FrameGrid>,
+        /// Why the order ended before its last frame.
+        unfinished: Option<String>,
+    },
+    /// It gave no answer.
+    NoAnswer {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
+    /// It refused the order.
+    Refused {
+        /// The device.
+        device: DeviceId,
+        /// Why, for a person.
+        why: String,
+    },
+}
+
+impl From<&DeviceOutcome> for DeviceResult {
+    fn from(outcome: &DeviceOutcome) -> Self {
+        match outcome.clone() {
+            DeviceOutcome::Answered(answer) => Self::Answered {
+                device: answer.device,
+                frames: answer.frames,
+                unnumbered: answer.unnumbered,
+                timescale: answer.basis.timescale,
+                rate: answer.basis.rate,
+                unfinished: answer.unfinished,
+            },
+            DeviceOutcome::NoAnswer { device, why } => Self::NoAnswer { device, why },
+            DeviceOutcome::Refused { device, why } => Self::Refused { device, why },
         }
-        DeviceOutcome::NoAnswer { device, why } => {
-            json!({ "device": device, "outcome": "no-answer", "why": why })
+    }
+}
+
+impl OrderDocument {
+    /// The document of `order` and its answers. `common`: what the devices have in common.
+    pub fn new(
+        order: &Order,
+        summary: &Summary,
+        common: &RigAgreement,
+        bounds: Option<AnsweredBounds>,
+    ) -> Self {
+        Self {
+            order: order.id().clone(),
+            at_ns: order.at(),
+            ordered: order.clone(),
+            complete: summary.is_complete(),
+            differences: summary.differences.iter().map(|difference| difference.what.clone()).collect(),
+            leaders: leaders::followings(common),
+            devices: summary.outcomes.iter().map(Into::into).collect(),
+            bounds,
         }
-        DeviceOutcome::Refused { device, why } => {
-            json!({ "device": device, "outcome": "refused", "why": why })
-        }
-    };
-    json!({
-        "order": order.id(),
-        "at_ns": order.at(),
-        "ordered": order,
-        "complete": summary.is_complete(),
-        "differences": summary.differences.iter().map(|difference| &difference.what).collect::<Vec<_>>(),
-        "leaders": leaders::json(common),
-        "devices": summary.outcomes.iter().map(device).collect::<Vec<_>>(),
-    })
+    }
+}
+
+/// The document of an order that was given and not waited for.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GivenDocument {
+    order: OrderId,
+    ordered: Order,
+}
+
+impl GivenDocument {
+    /// The document of `order`.
+    pub fn new(order: &Order) -> Self {
+        Self { order: order.id().clone(), ordered: order.clone() }
+    }
 }
 
 #[cfg(test)]
@@ -322,12 +403,16 @@ mod tests {
         let order = Order::still(name("o1"), Timestamp::from_nanos(5)).unwrap();
         let bad = DeviceOutcome::Refused { device: name("b"), why: "no".into() };
         let summary = summary_of(vec![DeviceOutcome::Answered(answer(vec![saved(7)])), bad]);
-        let json = json(&order, &summary, &RigAgreement::default());
+        let document = OrderDocument::new(&order, &summary, &RigAgreement::default(), None);
+        let json = serde_json::to_value(document).unwrap();
         assert_eq!(json["at_ns"], 5);
         assert_eq!(json["complete"], false);
         let frame = &json["devices"][0]["frames"][0];
         assert_eq!(frame["fate"], "saved");
         assert_eq!(frame["info"]["phase_error_ns"], 3000);
-        assert_eq!(json["devices"][1], json!({ "device": "b", "outcome": "refused", "why": "no" }));
+        assert_eq!(
+            json["devices"][1],
+            serde_json::json!({ "device": "b", "outcome": "refused", "why": "no" })
+        );
     }
 }

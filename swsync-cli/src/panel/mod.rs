@@ -1,18 +1,19 @@
 //! `swsync panel`: a page that makes a panel of a screen, and what a screen can prove.
 
-mod server;
-
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 use swsync_core::panel::{CODE_PERIODS, Panel, code_bit};
 use swsync_core::time::Span;
 
 use crate::exit;
+use crate::http;
 use crate::output;
 
 /// How long a column of the fast array is shown, in refreshes of the screen: then two of three pictures with a short exposure see no
@@ -43,6 +44,32 @@ pub struct PanelArgs {
     /// The error that is to be proven
     #[arg(long, value_name = "TIME", default_value = "250us")]
     max_error: humantime::Duration,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// The document of `swsync panel --json`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum PanelDocument {
+    /// What a screen can prove.
+    Screen {
+        /// Refreshes per second.
+        hz: f64,
+        /// The least error that the screen can prove.
+        floor_ns: Span,
+        /// The error that is to be proven.
+        max_error_ns: Span,
+        /// Whether the screen can prove it.
+        proves: bool,
+    },
+    /// With `--serve`: where the page is, until the command ends.
+    Served {
+        /// Its address.
+        url: String,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -83,13 +110,25 @@ pub fn run(args: &PanelArgs) -> anyhow::Result<ExitCode> {
         let listener =
             TcpListener::bind(args.listen).with_context(|| format!("cannot listen at {}", args.listen))?;
         let address = listener.local_addr().context("cannot learn the port")?;
-        output::line(&format!("The panel is at http://{address}/ until Ctrl-C"));
+        let url = format!("http://{address}/");
+        if args.json {
+            output::json(&PanelDocument::Served { url });
+        } else {
+            output::line(&format!("The panel is at {url} until Ctrl-C"));
+        }
         std::io::stdout().flush().context("standard output")?;
-        server::serve(&listener, page().as_bytes());
+        let html: Arc<[u8]> = page().into_bytes().into();
+        let body = move |_: &http::RequestHead| ("text/html; charset=utf-8", Arc::clone(&html));
+        http::serve(&listener, http::Page { path: "/", name: "the panel is", body });
     }
     let (floor, wanted) = (floor(args.hz), Span::from(*args.max_error));
     let proves = floor <= wanted;
-    output::line(&verdict(args.hz, wanted));
+    if args.json {
+        let (hz, floor_ns, max_error_ns) = (args.hz, floor, wanted);
+        output::json(&PanelDocument::Screen { hz, floor_ns, max_error_ns, proves });
+    } else {
+        output::line(&verdict(args.hz, wanted));
+    }
     Ok(if proves { ExitCode::SUCCESS } else { ExitCode::from(exit::NOT_PROVEN) })
 }
 

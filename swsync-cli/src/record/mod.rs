@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{DEFAULT_SEGMENT, Fill, Order, OrderKind};
+use swsync_core::order::{DEFAULT_SEGMENT, Fill, Order, OrderKind, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 pub use stop::{CancelArgs, StopArgs, cancel, stop};
@@ -15,9 +15,8 @@ pub use stop::{CancelArgs, StopArgs, cancel, stop};
 use crate::duration;
 use crate::exit;
 use crate::orders::{
-    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, leaders, relative,
+    ArmArgs, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative, warn_of_unready,
 };
-use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
 /// When a take begins by default: late enough for the order to reach every device, and for a key frame.
@@ -133,19 +132,18 @@ Exit codes:
 /// # Errors
 /// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit_for(args.arm.patience())?;
-    let targets = args.targets.targets();
-    let snapshot = match args.arm.arm(&session, &targets, |snapshot| args.order(snapshot), args.json)? {
-        Armed::Go(snapshot) => snapshot,
-        Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
+    let rig = args.rig.connect_within(args.arm.patience())?;
+    let order = |snapshot: &RigSnapshot, targets: &Targets| args.order(snapshot, targets);
+    let Some((snapshot, targets)) = args.arm.arm(&rig, &args.targets, order, args.json)? else {
+        return Ok(ExitCode::from(exit::NOT_READY));
     };
-    snapshot.warn_of_unready(&targets);
-    let order = args.order(&snapshot)?;
+    warn_of_unready(&snapshot, &targets);
+    let order = args.order(&snapshot, &targets)?;
     let what = describe(&order, snapshot.now(), args.detach);
     let again = format!("swsync stop {}", order.id());
     let is_cut = args.segment.is_some_and(|segment| segment.0.is_some());
     let follow = FollowOrder {
-        session: &session,
+        rig: &rig,
         snapshot: &snapshot,
         json: args.json,
         timeout: args.timeout,
@@ -154,22 +152,13 @@ pub fn run(args: &RecordArgs) -> anyhow::Result<ExitCode> {
         max_error: args.max_error.limit(),
     };
     if args.detach {
-        let taken = follow.offer(&order)?;
-        let split = leaders::lasting_split(&session, &targets, &snapshot);
-        split.iter().for_each(|split| warn(&split.what));
-        let all = taken && snapshot.is_alike(&targets) && !split.is_some_and(|split| split.is_apart);
-        if args.json {
-            output::line(&serde_json::json!({ "order": order.id(), "ordered": order }).to_string());
-        } else {
-            output::line(&format!("{}  {what}", order.id()));
-        }
-        return Ok(ExitCode::from(if all { 0 } else { exit::INCOMPLETE }));
+        return follow.detach(&order, &what);
     }
     follow.run(order, &what)
 }
 
 impl RecordArgs {
-    fn order(&self, snapshot: &RigSnapshot) -> anyhow::Result<Order> {
+    fn order(&self, snapshot: &RigSnapshot, targets: &Targets) -> anyhow::Result<Order> {
         let now = snapshot.now();
         let (at, stop) = self.instants(now, |at| snapshot.snap_to_grid(at));
         let id = match &self.id {
@@ -180,7 +169,7 @@ impl RecordArgs {
             segment: self.segment.map_or(Some(DEFAULT_SEGMENT), |segment| segment.0),
             fill: self.fill,
         };
-        let order = Order::new(id, at, stop, kind)?.with_targets(self.targets.targets())?;
+        let order = Order::new(id, at, stop, kind)?.with_targets(targets.clone())?;
         Ok(order.on_timescale(snapshot.common.timescale()))
     }
 

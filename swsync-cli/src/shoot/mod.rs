@@ -1,17 +1,19 @@
 //! `swsync shoot`: every device saves the frames of one or several instants, and answers.
 
+mod countdown;
+
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use swsync_core::name::OrderId;
-use swsync_core::order::{MAX_BURST, Order, OrderKind};
+use swsync_core::order::{MAX_BURST, Order, OrderKind, Targets};
 use swsync_core::time::{Rig, Span, Timestamp};
 
 use crate::duration;
 use crate::exit;
 use crate::orders::{
-    ArmArgs, Armed, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative,
+    ArmArgs, FollowOrder, MaxErrorArgs, RigSnapshot, TargetArgs, default_id, relative, warn_of_unready,
 };
 use crate::rig::RigArgs;
 
@@ -49,6 +51,9 @@ pub struct ShootArgs {
     arm: ArmArgs,
     #[command(flatten)]
     max_error: MaxErrorArgs,
+    /// Give the order and return: nothing is saved yet. `swsync takes` and `swsync status` show what becomes of it.
+    #[arg(long)]
+    detach: bool,
     /// Longest wait for answers, like 30s. [default: until the last frame's instant, and 12 s]
     #[arg(long, value_name = "DURATION", value_parser = duration::positive)]
     timeout: Option<Duration>,
@@ -67,6 +72,9 @@ struct When {
     /// So long ago: out of the ring buffers.
     #[arg(long, value_name = "DURATION", value_parser = duration::any)]
     ago: Option<Duration>,
+    /// So long from now, and count down on the terminal, with its bell: the frame is of the countdown's end.
+    #[arg(long, value_name = "DURATION", value_parser = countdown::parse)]
+    countdown: Option<Duration>,
     /// At this rig time, in nanoseconds since 1970: `at_ns` of --json, to repeat an order exactly.
     #[arg(long, value_name = "NANOSECONDS", value_parser = clap::value_parser!(i64).range(0..))]
     at: Option<i64>,
@@ -78,8 +86,10 @@ Examples:
   swsync shoot --ago 500ms                the moment that has just passed
   swsync shoot --in 2s --count 30         a burst of 30 frames
   swsync shoot --every 10s --for 1h       a time lapse; Ctrl-C ends it on all devices at one instant
+  swsync shoot --countdown 5s             5, 4, 3, 2, 1, and the frame of that instant from every camera
+  swsync shoot --detach --every 1m        a time lapse that goes on without this command; swsync stop ends it
   swsync shoot --arm --need all           only if every device is ready, else say which is not and why
-  swsync shoot --to left,right            two of the devices
+  swsync shoot --to left,pi7              the devices of group left, and device pi7
   swsync shoot --connect tcp/pi0:7447     where the network passes no multicast
   swsync shoot --json | jq .complete      for scripts
 
@@ -90,7 +100,8 @@ Columns:
 
 Exit codes:
   0  every device of the rig saved every frame, of the same instants
-  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale, clock)
+  1  some device missed or failed a frame, or gave no answer, or differs (frame numbers, rate, time scale, clock); with
+     --detach: has not taken the order, or differs
   2  wrong arguments
   3  no rig, no devices, or none that knows rig time
   4  --arm: not enough devices are ready; nothing was ordered
@@ -99,7 +110,7 @@ Exit codes:
 
 impl When {
     fn instant(&self, now: Timestamp<Rig>) -> Timestamp<Rig> {
-        match (self.after, self.ago, self.at) {
+        match (self.after.or(self.countdown), self.ago, self.at) {
             (_, _, Some(at)) => Timestamp::from_nanos(at),
             (_, Some(ago), _) => now - Span::from(ago),
             (after, _, _) => now + after.map_or(DEFAULT_IN, Span::from),
@@ -112,31 +123,36 @@ impl When {
 /// # Errors
 /// No order could be placed. What devices answer is an exit code, not an error.
 pub fn run(args: &ShootArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit_for(args.arm.patience())?;
-    let targets = args.targets.targets();
-    let snapshot = match args.arm.arm(&session, &targets, |snapshot| args.order(snapshot), args.json)? {
-        Armed::Go(snapshot) => snapshot,
-        Armed::NotReady => return Ok(ExitCode::from(exit::NOT_READY)),
+    let rig = args.rig.connect_within(args.arm.patience())?;
+    let order = |snapshot: &RigSnapshot, targets: &Targets| args.order(snapshot, targets);
+    let Some((snapshot, targets)) = args.arm.arm(&rig, &args.targets, order, args.json)? else {
+        return Ok(ExitCode::from(exit::NOT_READY));
     };
-    snapshot.warn_of_unready(&targets);
-    let order = args.order(&snapshot)?;
+    warn_of_unready(&snapshot, &targets);
+    let order = args.order(&snapshot, &targets)?;
     let now = snapshot.now();
     let again = args.again(&order);
-    let what = describe(&order, now);
-    FollowOrder {
-        session: &session,
+    let what = describe(&order, now, args.detach);
+    let end = Instant::now() + (order.at() - now).to_duration();
+    let counting = args.when.countdown.and_then(|_| countdown::start(end));
+    let follow = FollowOrder {
+        rig: &rig,
         snapshot: &snapshot,
         json: args.json,
         timeout: args.timeout,
         again,
         is_cut: false,
         max_error: args.max_error.limit(),
+    };
+    let result = if args.detach { follow.detach(&order, &what) } else { follow.run(order, &what) };
+    if let Some(counting) = counting.filter(|_| result.is_ok()) {
+        let _ = counting.join(); // fails if it panicked, which has been printed
     }
-    .run(order, &what)
+    result
 }
 
 impl ShootArgs {
-    fn order(&self, snapshot: &RigSnapshot) -> anyhow::Result<Order> {
+    fn order(&self, snapshot: &RigSnapshot, targets: &Targets) -> anyhow::Result<Order> {
         let at = self.when.instant(snapshot.now());
         let id = match &self.id {
             Some(id) => id.clone(),
@@ -149,7 +165,7 @@ impl ShootArgs {
                 OrderKind::Still { every: Some(every), count: Some(stills(every, length)) }
             }
         };
-        let order = Order::new(id, at, None, kind)?.with_targets(self.targets.targets())?;
+        let order = Order::new(id, at, None, kind)?.with_targets(targets.clone())?;
         Ok(order.on_timescale(snapshot.common.timescale()))
     }
 
@@ -176,7 +192,7 @@ fn stills(every: Span, length: Span) -> u32 {
 }
 
 /// The order in words.
-fn describe(order: &Order, now: Timestamp<Rig>) -> String {
+fn describe(order: &Order, now: Timestamp<Rig>, detached: bool) -> String {
     let when = relative(order.at(), now);
     match order.kind() {
         OrderKind::Burst { count } if count > 1 => format!("{count} frames, from {when}"),
@@ -184,6 +200,9 @@ fn describe(order: &Order, now: Timestamp<Rig>) -> String {
             let every = humantime::format_duration(every.to_duration());
             match count {
                 Some(count) => format!("{count} stills, one every {every}, from {when}"),
+                None if detached => {
+                    format!("a still every {every}, from {when}, until `swsync stop {}`", order.id())
+                }
                 None => format!("a still every {every}, from {when}, until Ctrl-C"),
             }
         }
@@ -204,10 +223,11 @@ mod tests {
 
     #[test]
     fn the_instant_is_ahead_behind_or_given() {
-        let when = When { after: None, ago: None, at: None };
+        let when = When { after: None, ago: None, countdown: None, at: None };
         assert_eq!(when.instant(NOW), NOW + Span::from_millis(500));
         let secs = Some(Duration::from_secs(2));
         assert_eq!(When { after: secs, ..when.clone() }.instant(NOW), NOW + Span::from_secs(2));
+        assert_eq!(When { countdown: secs, ..when.clone() }.instant(NOW), NOW + Span::from_secs(2));
         assert_eq!(When { ago: secs, ..when.clone() }.instant(NOW), NOW - Span::from_secs(2));
         assert_eq!(When { at: Some(7), ..when }.instant(NOW), Timestamp::from_nanos(7));
     }
@@ -222,11 +242,12 @@ mod tests {
 
     #[test]
     fn an_order_is_described_in_words() {
-        assert_eq!(describe(&order(NOW + Span::from_millis(500), 1), NOW), "in 0.500 s");
+        assert_eq!(describe(&order(NOW + Span::from_millis(500), 1), NOW, false), "in 0.500 s");
         let burst = order(NOW - Span::from_millis(1250), 3);
-        assert_eq!(describe(&burst, NOW), "3 frames, from 1.250 s ago");
+        assert_eq!(describe(&burst, NOW, false), "3 frames, from 1.250 s ago");
         let kind = OrderKind::Still { every: Some(Span::from_secs(90)), count: None };
         let lapse = Order::new(name("o1"), NOW, None, kind).unwrap();
-        assert_eq!(describe(&lapse, NOW), "a still every 1m 30s, from in 0.000 s, until Ctrl-C");
+        assert_eq!(describe(&lapse, NOW, false), "a still every 1m 30s, from in 0.000 s, until Ctrl-C");
+        assert!(describe(&lapse, NOW, true).ends_with(", until `swsync stop o1`"));
     }
 }

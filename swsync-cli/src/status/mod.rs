@@ -1,21 +1,22 @@
 //! `swsync status`: the state of every device of the rig.
 
+mod details;
 mod report;
+mod watch;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use swsync_rig::Session;
+use swsync_client::{Rig, RigSnapshot};
 
 use crate::duration;
 use crate::exit;
-use crate::orders::RigSnapshot;
 use crate::output;
 use crate::rig::RigArgs;
 use report::RigStatus;
+pub use report::StatusDocument;
 
 /// How long devices have to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -32,6 +33,9 @@ pub struct StatusArgs {
     /// Print one JSON document; with --watch one per line.
     #[arg(long)]
     json: bool,
+    /// Also show hosts and cameras: temperature, load, WiFi, pictures, exposure, recording time left, versions.
+    #[arg(long, conflicts_with = "json")]
+    long: bool,
     /// Repeat until Ctrl-C.
     #[arg(long)]
     watch: bool,
@@ -44,10 +48,12 @@ pub struct StatusArgs {
 const AFTER_HELP: &str = "\
 Examples:
   swsync status
+  swsync status --long
   swsync status --watch --every 500ms
   swsync status --json | jq '.devices[] | select(.ready | not)'
 
 Columns:
+  place      group and place (`swsync name`), by which devices are sorted; there if any device has one
   clock      leading, synced, foreign (another clock than swsync's): good; unsynced, acquiring,
              holdover (the leader is not heard): not
   offset s   rig time minus the device's own clock, in seconds
@@ -59,6 +65,17 @@ Columns:
   ring       what orders in the past can reach: seconds, and memory
   open       orders not yet answered
   saved, missed   frames since the device started
+
+Below the table each device has lines about what keeps it from being ready, and with `warning:` what should be looked at all the
+same: 80 C and hotter, throttled, low voltage, WiFi at -75 dBm and weaker, less than 10 min of recording left, the last error.
+
+Columns with --long (- is: not known):
+  temp C     hottest sensor of processor or SoC
+  load       part of all processors' time that was not idle
+  throttled  whether the processor is held down now, by heat or low voltage
+  voltage    low: the supply voltage is too low, now or within two seconds
+  wifi, dBm, Mbit/s, sleeps   the link, its signal, its bitrate, whether it sleeps between packets
+  left       recording time until the disk is full, at the present data rate
 
 Exit codes:
   0  every device of the rig answered, all are on one time scale with one leader and take frames at one rate; they need not
@@ -73,39 +90,42 @@ Exit codes:
 /// # Errors
 /// There is no rig.
 pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let session = args.rig.visit()?;
+    let rig = args.rig.connect()?;
+    if args.watch && !args.json && watch::is_possible() {
+        return watch::run(&rig, args.every);
+    }
     if args.watch {
-        watch(args, &session);
+        repeat(args, &rig);
     }
-    let mut rig_status = ask(&session);
+    let mut rig_status = ask(&rig);
     if rig_status.is_empty() {
-        return Err(session.nobody_there(TIMEOUT).into());
+        return Err(rig.nobody_there(TIMEOUT).into());
     }
-    rig_status.wait_for_handover(&session);
+    rig_status.wait_for_handover(&rig);
     print(args, &rig_status);
     let is_good = rig_status.is_whole() && rig_status.is_alike();
     Ok(ExitCode::from(if is_good { 0 } else { exit::INCOMPLETE }))
 }
 
-fn ask(session: &Session) -> RigStatus {
-    RigStatus::new(RigSnapshot::take(session)).open(session.is_open())
+fn ask(rig: &Rig) -> RigStatus {
+    RigStatus::new(RigSnapshot::take_with_hosts(rig.session())).open(rig.is_open())
 }
 
 fn print(args: &StatusArgs, rig_status: &RigStatus) {
     if args.json {
-        output::line(&rig_status.json().to_string());
+        output::json(&rig_status.document());
     } else {
-        for line in rig_status.lines() {
+        for line in rig_status.lines(args.long) {
             output::line(&line);
         }
     }
 }
 
 /// Repeats until Ctrl-C, which ends the process: there is nothing to clean up.
-fn watch(args: &StatusArgs, session: &Arc<Session>) -> ! {
+fn repeat(args: &StatusArgs, rig: &Rig) -> ! {
     let clear = !args.json && std::io::stdout().is_terminal();
     loop {
-        let rig_status = ask(session);
+        let rig_status = ask(rig);
         if clear {
             print!("{CLEAR}");
         }

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use swsync_client::leaders::Following;
+use swsync_client::{Rig, RigSnapshot};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
+use swsync_core::place::DevicePlace;
 use swsync_core::status::{FrameStatus, LeaderSplit, Status};
 use swsync_core::time::Span;
-use swsync_rig::Session;
 
-use crate::orders::{RigSnapshot, leaders};
+use super::details;
+use crate::orders::leaders;
 use crate::rig_time;
 use crate::table::{Align, Column, NOTHING, Table, clean, micros, micros_unsigned, size};
 
@@ -42,8 +45,8 @@ impl RigStatus {
     }
 
     /// If devices follow different leaders, waits until they agree, or until it has lasted too long for a handover.
-    pub fn wait_for_handover(&mut self, session: &Session) {
-        self.split = leaders::lasting_split(session, &Targets::All, &self.snapshot);
+    pub fn wait_for_handover(&mut self, rig: &Rig) {
+        self.split = rig.lasting_split(&Targets::All, &self.snapshot);
         self.is_lasting = self.split.is_some();
     }
 
@@ -63,38 +66,104 @@ impl RigStatus {
         self.snapshot.is_alike(&Targets::All) && !self.is_lasting
     }
 
-    /// As a table.
-    pub fn lines(&self) -> Vec<String> {
+    /// As a table; `is_long`: with tables of hosts and cameras.
+    pub fn lines(&self, is_long: bool) -> Vec<String> {
         if self.is_empty() {
             return vec!["no devices".into()];
         }
         let RigSnapshot { reports, missed, common, .. } = &self.snapshot;
-        let table =
-            table(self.snapshot.devices().map(|device| device.as_str().len()).max().unwrap_or_default());
+        let table = self.table();
+        let nowhere = DevicePlace::default();
         let mut rows: Vec<_> = reports
             .iter()
-            .map(|report| (&report.status.device, row(&report.status, common.rate())))
+            .map(|report| &report.status)
+            .map(|status| (&status.place, &status.device, row(status, common.rate())))
             .collect();
-        rows.extend(missed.keys().map(|device| (device, no_answer(device))));
-        rows.sort_by_key(|(device, _)| *device);
-        let mut lines = vec![table.headings()];
-        lines.extend(rows.iter().map(|(_, row)| table.row(row)));
-        for report in reports {
-            let (device, refused) = (&report.status.device, &report.status.refused);
-            let problems = self.snapshot.objections(&report.status);
-            lines
-                .extend((!problems.is_empty()).then(|| clean(&format!("{device}: {}", problems.join("; ")))));
-            lines.extend(refused.iter().map(|why| clean(&format!("{device}: {why}"))));
+        rows.extend(missed.keys().map(|device| (&nowhere, device, no_answer(device))));
+        rows.sort_by(|(place, device, _), (other, another, _)| {
+            place.order(other).then_with(|| device.cmp(another))
+        });
+        let places = PlaceColumn::of(rows.iter().map(|(place, ..)| *place));
+        let mut lines = vec![places.before("place", &table.headings())];
+        lines.extend(rows.iter().map(|(place, _, row)| places.before(&place.to_string(), &table.row(row))));
+        if is_long && !reports.is_empty() {
+            lines.extend(details::lines(reports.iter().map(|report| &report.status)));
+            lines.push(String::new());
         }
-        lines.extend(missed.iter().map(|(device, why)| clean(&format!("{device}: {why}"))));
+        for device in self.snapshot.devices() {
+            let trouble = self.trouble(device).into_iter();
+            let warnings = self.warnings(device).into_iter().map(|what| format!("warning: {what}"));
+            lines.extend(trouble.chain(warnings).map(|what| clean(&format!("{device}: {what}"))));
+        }
         lines.extend(self.differences());
         lines.extend(self.notices());
         lines.extend(self.path_offsets());
         lines.extend(self.time_line());
         lines.extend(self.is_open.then(|| OPEN.into()));
-        let ready = reports.iter().filter(|report| self.is_ready(&report.status)).count();
-        lines.push(format!("{ready} of {} devices ready", reports.len() + missed.len()));
+        let all = self.snapshot.devices().count();
+        lines.push(format!("{} of {all} devices ready", self.ready()));
         lines
+    }
+
+    /// The table of devices.
+    pub fn table(&self) -> Table<12> {
+        table(self.snapshot.devices().map(|device| device.as_str().len()).max().unwrap_or_default())
+    }
+
+    /// The row of each device in the table.
+    pub fn rows(&self) -> BTreeMap<&DeviceId, [String; 12]> {
+        let rate = self.snapshot.common.rate();
+        let answered = self.snapshot.reports.iter();
+        let answered = answered.map(|report| (&report.status.device, row(&report.status, rate)));
+        answered.chain(self.snapshot.missed.keys().map(|device| (device, no_answer(device)))).collect()
+    }
+
+    /// What is wrong with `device`, a line each: why it is not ready, who was refused because of it, why it does not answer.
+    /// Empty: it is ready.
+    pub fn trouble(&self, device: &DeviceId) -> Vec<String> {
+        if let Some(why) = self.snapshot.missed.get(device) {
+            return vec![why.clone()];
+        }
+        let status = self.snapshot.reports.iter().map(|report| &report.status);
+        let Some(status) = status.into_iter().find(|status| status.device == *device) else {
+            return vec!["it is not in the rig".into()];
+        };
+        let problems = self.snapshot.objections(status);
+        let problems = (!problems.is_empty()).then(|| problems.join("; "));
+        problems.into_iter().chain(status.refused.iter().cloned()).collect()
+    }
+
+    /// What the operator should know of `device` although it could serve an order, a line each.
+    pub fn warnings(&self, device: &DeviceId) -> Vec<String> {
+        let mut statuses = self.snapshot.reports.iter().map(|report| &report.status);
+        statuses.find(|status| status.device == *device).map(Status::warnings).unwrap_or_default()
+    }
+
+    /// What concerns the rig as a whole: differences first, then what the operator should know.
+    pub fn about_rig(&self) -> Vec<String> {
+        let open = self.is_open.then(|| OPEN.into());
+        self.differences().into_iter().chain(self.notices()).chain(open).collect()
+    }
+
+    /// Number of devices that are ready.
+    pub fn ready(&self) -> usize {
+        self.snapshot.reports.iter().filter(|report| self.is_ready(&report.status)).count()
+    }
+
+    /// The rig that this is of.
+    pub const fn snapshot(&self) -> &RigSnapshot {
+        &self.snapshot
+    }
+
+    /// Several leaders of one time scale, if any: for longer than a handover, or not.
+    #[must_use]
+    pub fn lasting(self, is_lasting: bool) -> Self {
+        Self { is_lasting: is_lasting && self.split.is_some(), ..self }
+    }
+
+    /// Whether one time scale has several leaders now.
+    pub const fn is_split(&self) -> bool {
+        self.split.is_some()
     }
 
     fn differences(&self) -> Vec<String> {
@@ -133,34 +202,92 @@ impl RigStatus {
         self.snapshot.objections(status).is_empty()
     }
 
-    /// As JSON, with each device's status unchanged.
-    pub fn json(&self) -> Value {
+    /// As a document, with each device's status unchanged.
+    pub fn document(&self) -> StatusDocument {
         let common = &self.snapshot.common;
         let answered = self.snapshot.reports.iter().map(|report| {
             let status = &report.status;
-            let device = json!({
-                "device": status.device,
-                "answered": true,
-                "ready": self.is_ready(status),
-                "leader": status.clock.and_then(|clock| clock.source).map(|source| common.leader_name(source.leader)),
-                "problems": self.snapshot.objections(status),
-                "status": status,
-            });
-            (&status.device, device)
+            let source = status.clock.and_then(|clock| clock.source);
+            DeviceState {
+                device: status.device.clone(),
+                answered: true,
+                ready: self.is_ready(status),
+                leader: source.map(|source| common.leader_name(source.leader)),
+                problems: self.snapshot.objections(status),
+                warnings: status.warnings(),
+                status: Some(status.clone()),
+            }
         });
-        let missed = self.snapshot.missed.iter().map(|(device, why)| {
-            (device, json!({ "device": device, "answered": false, "ready": false, "problems": [why] }))
+        let missed = self.snapshot.missed.iter().map(|(device, why)| DeviceState {
+            device: device.clone(),
+            answered: false,
+            ready: false,
+            leader: None,
+            problems: vec![why.clone()],
+            warnings: Vec::new(),
+            status: None,
         });
-        let devices: BTreeMap<_, _> = answered.chain(missed).collect();
-        let devices: Vec<_> = devices.into_values().collect();
-        json!({
-            "devices": devices,
-            "leaders": leaders::json(common),
-            "differences": self.differences(),
-            "notices": self.notices(),
-            "open": self.is_open,
-        })
+        let mut devices: Vec<_> = answered.chain(missed).collect();
+        devices.sort_by(|a, b| a.device.cmp(&b.device));
+        StatusDocument {
+            devices,
+            leaders: leaders::followings(common),
+            differences: self.differences(),
+            notices: self.notices(),
+            open: self.is_open,
+        }
     }
+}
+
+/// The groups and places, left of the table: there only if some device has one.
+struct PlaceColumn(Option<usize>);
+
+impl PlaceColumn {
+    fn of<'a>(places: impl Iterator<Item = &'a DevicePlace>) -> Self {
+        let widths = places.filter(|place| !place.is_unset()).map(|place| place.to_string().len());
+        Self(widths.max().map(|width| width.max("place".len())))
+    }
+
+    fn before(&self, cell: &str, line: &str) -> String {
+        self.0.map_or_else(|| line.to_owned(), |width| format!("{cell:<width$}  {line}"))
+    }
+}
+
+/// The document of `swsync status --json`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StatusDocument {
+    /// Every device of the rig, by id.
+    devices: Vec<DeviceState>,
+    leaders: Vec<Following>,
+    /// In what devices differ, for a person.
+    differences: Vec<String>,
+    /// What the operator should know although it is no difference.
+    notices: Vec<String>,
+    /// The rig has no key: everybody on the network is part of it.
+    open: bool,
+}
+
+/// A device, and what it says of itself.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DeviceState {
+    device: DeviceId,
+    /// Whether it answered.
+    answered: bool,
+    /// Whether it could serve an order.
+    ready: bool,
+    /// The leader whose time it has, if it states one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    /// Why it is not ready, or did not answer, for a person.
+    problems: Vec<String>,
+    /// What the operator should know although it could serve an order, for a person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    /// What it says of itself, if it answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
 }
 
 fn table(width: usize) -> Table<12> {
@@ -245,8 +372,8 @@ mod tests {
 
     use super::*;
     use crate::testing::{name, status};
-    use swsync_core::status::TimeSource;
-    use swsync_rig::{Presence, StatusReport};
+    use swsync_client::{Presence, StatusReport};
+    use swsync_core::status::{HostStatus, TimeSource};
 
     fn report(device: &str) -> StatusReport {
         let now = Instant::now();
@@ -288,13 +415,39 @@ mod tests {
     fn a_device_that_does_not_answer_is_listed() {
         let rig_status = rig_status(&[("b", "it is gone")], vec![report("c"), report("a")]);
         assert!(!rig_status.is_whole());
-        let lines = rig_status.lines();
+        let lines = rig_status.lines(false);
         assert!(lines[2].starts_with("b       no answer"), "{lines:?}");
         assert_eq!(lines[4..], ["b: it is gone", "2 of 3 devices ready"]);
-        let json = rig_status.json();
-        let silent = json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
+        let json = serde_json::to_value(rig_status.document()).unwrap();
+        let silent = serde_json::json!({ "device": "b", "answered": false, "ready": false, "problems": ["it is gone"] });
         assert_eq!(json["devices"][1], silent);
         assert_eq!(json["devices"][0]["status"]["clock"]["quality"], "synced");
+    }
+
+    #[test]
+    fn devices_are_sorted_by_their_places() {
+        let mut reports = vec![report("a"), report("b"), report("c")];
+        let place = |group: &str, place| DevicePlace { group: Some(name(group)), place: Some(place) };
+        (reports[0].status.place, reports[2].status.place) = (place("left", 10), place("left", 2));
+        let lines = rig_status(&[("d", "it is gone")], reports).lines(false);
+        let begin = |line: &str| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+        let shown = lines[..5].iter().map(|line| begin(line)).collect::<Vec<_>>();
+        assert_eq!(shown, ["place device clock", "left 2 c", "left 10 a", "- b synced", "- d no"]);
+        assert_eq!(lines[0].find("device"), lines[1].find("c  "), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_device_that_is_ready_may_have_warnings() {
+        let mut hot = report("a");
+        hot.status.host = Some(HostStatus { temperature_celsius: Some(84.0), ..HostStatus::default() });
+        let rig_status = rig_status(&[], vec![hot]);
+        let lines = rig_status.lines(false);
+        assert_eq!(lines[2..], ["a: warning: it is hot: 84 C", "1 of 1 devices ready"]);
+        let json = serde_json::to_value(rig_status.document()).unwrap();
+        assert_eq!(json["devices"][0]["warnings"], serde_json::json!(["it is hot: 84 C"]));
+        assert_eq!(json["devices"][0]["ready"], true);
+        let long = rig_status.lines(true);
+        assert!(long[3].contains("temp C") && long[4].contains("84.0"), "{long:#?}");
     }
 
     #[test]
@@ -302,7 +455,7 @@ mod tests {
         let mut reports = vec![report("a"), report("b")];
         assert_eq!(rig_status(&[], reports.clone()).path_offsets(), None);
         reports[1].status.clock.as_mut().unwrap().path_offset_ns = Span::from_nanos(-41_500);
-        let lines = rig_status(&[], reports).lines();
+        let lines = rig_status(&[], reports).lines(false);
         assert!(lines.contains(&"path offsets, taken off: b -41.5 us".into()), "{lines:?}");
     }
 
@@ -316,7 +469,7 @@ mod tests {
         reports[1].status.frames.as_mut().unwrap().rate = FrameGrid::new(25, 1).unwrap();
         let rig_status = rig_status(&[], reports);
         assert!(rig_status.is_whole() && !rig_status.is_alike());
-        let lines = rig_status.lines().join("\n");
+        let lines = rig_status.lines(false).join("\n");
         assert!(lines.contains("  !25  ") && lines.contains("1 of 3 devices ready"), "{lines}");
         assert!(
             lines.contains(
@@ -335,7 +488,7 @@ mod tests {
         let rig_status = rig_status(&[], vec![second]);
         assert!(
             !rig_status.is_whole()
-                && rig_status.lines().contains(&"a: process 7 on pi came with this id too".into())
+                && rig_status.lines(false).contains(&"a: process 7 on pi came with this id too".into())
         );
     }
 
@@ -343,7 +496,7 @@ mod tests {
     fn a_rig_without_devices_says_so() {
         let rig_status = rig_status(&[], Vec::new());
         assert!(rig_status.is_empty());
-        assert_eq!(rig_status.lines(), ["no devices"]);
+        assert_eq!(rig_status.lines(false), ["no devices"]);
     }
 
     #[test]

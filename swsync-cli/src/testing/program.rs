@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use swsync_rig::settings::{CONFIG_VARIABLE, Setting};
+use swsync_client::settings::{CONFIG_VARIABLE, Setting};
 
 /// A run of `program` with these arguments, outside of any rig.
 pub fn command(program: &str, args: &[&str]) -> Command {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::rig::{Does, Rig};
+use crate::schemas::OfSchema as _;
 use swsync_cli::testing::TakeBuilder;
 
 fn part(order: &str, device: &str, dropped: &[u64]) -> TakeBuilder {
@@ -43,7 +44,7 @@ fn all_files_are_fetched_and_missing_frames_are_listed() {
     let picture = out.path().join("o1/right/54000000003.jpg");
     assert_eq!(fs::read_to_string(picture).unwrap(), "o1 right 3");
 
-    let again = collect(&rig, out.path(), &["--json"]).json();
+    let again = collect(&rig, out.path(), &["--json"]).json_of("collect");
     assert_eq!(again["complete"], true);
     let new: Vec<_> = again["parts"].as_array().unwrap().iter().map(|part| part["new"].clone()).collect();
     assert_eq!(new, [0, 0, 0]);
@@ -96,7 +97,7 @@ fn what_could_not_be_had_is_1_and_named() {
 
     let unknown = collect(&rig, out.path(), &["o9", "--device", "a"]);
     assert_eq!(unknown.code, 1);
-    assert!(unknown.stderr.contains("no device has files of an order o9; there are: o1"), "{unknown:#?}");
+    assert!(unknown.stderr.contains("no device has files of an order o9: name some of o1"), "{unknown:#?}");
     let nobody = collect(&rig, out.path(), &["--device", "b"]);
     assert!(nobody.stderr.contains("there is no device b in the rig"), "{nobody:#?}");
 }
@@ -135,7 +136,7 @@ fn a_device_that_is_not_whole_is_named_until_it_is_or_is_given_up() {
     assert_eq!(export(&["--device", "left"]).code, 0);
 
     let ran = collect(&rig, out.path(), &["--without", "right", "--json"]);
-    assert_eq!((ran.code, ran.json()["complete"].clone()), (0, true.into()), "{ran:#?}");
+    assert_eq!((ran.code, ran.json_of("collect")["complete"].clone()), (0, true.into()), "{ran:#?}");
     assert_eq!(collect(&rig, out.path(), &[]).code, 0, "that is remembered too");
     let exported = export(&[]);
     assert!(exported.code == 0 && exported.stderr.contains("right is not whole here"), "{exported:#?}");

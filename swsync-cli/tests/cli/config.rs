@@ -1,6 +1,7 @@
 //! `swsync config`, and that all commands use what it shows.
 
 use crate::rig::{Does, Ran, Rig, swsync};
+use crate::schemas::OfSchema as _;
 
 /// Runs `command` with this configuration file.
 fn with_file(mut command: std::process::Command, file: &str) -> Ran {
@@ -21,7 +22,7 @@ fn each_setting_is_shown_with_its_origin() {
     assert_eq!(ran.row("listen")[1..], ["-", "default"]);
     assert!(ran.row("device-id")[1..].join(" ").starts_with("left file /"), "{ran:#?}");
     assert!(!ran.stdout.contains("s3cret"), "{ran:#?}");
-    let json = Ran::of(&mut swsync(&["config", "--json"])).json();
+    let json = Ran::of(&mut swsync(&["config", "--json"])).json_of("config");
     assert_eq!(json["rig"], serde_json::json!({ "value": "swsync", "from": "default" }));
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::rig::{Does, Rig, swsync};
+use crate::schemas::OfSchema as _;
 use swsync_cli::testing::Ran;
 
 #[test]
@@ -39,7 +40,7 @@ fn a_rig_with_a_key_answers_those_who_have_it() {
     let rig = Rig::keyed().with("a", Does::Save);
     let status = rig.run(&["status"]);
     assert!(status.code == 0 && !status.stdout.contains("open:"), "{status:#?}");
-    assert_eq!(rig.run(&["status", "--json"]).json()["open"], false);
+    assert_eq!(rig.run(&["status", "--json"]).json_of("status")["open"], false);
     assert_eq!(rig.run(&["shoot"]).code, 0);
     let stranger = Ran::of(rig.command(&["shoot"]).env_remove("SWSYNC_KEY_FILE"));
     assert!(stranger.code == 3 && stranger.stderr.contains("does this rig have a key?"), "{stranger:#?}");
@@ -51,5 +52,5 @@ fn an_open_rig_is_called_open() {
     let rig = Rig::new().with("a", Does::Save);
     let status = rig.run(&["status"]);
     assert!(status.stdout.contains("\nopen: no key"), "{status:#?}");
-    assert_eq!(rig.run(&["status", "--json"]).json()["open"], true);
+    assert_eq!(rig.run(&["status", "--json"]).json_of("status")["open"], true);
 }

@@ -1,10 +1,11 @@
 //! Rigs of devices without cameras, on loopback, and the real binary to ask them.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use swsync_cli::testing::Ran;
+use swsync_core::doctor::{Check, Diagnosis};
 use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
 use swsync_core::grid::FrameGrid;
@@ -60,6 +61,9 @@ pub struct Handler {
     time: Mutex<Option<OwnTime>>,
     orders: Mutex<Vec<Order>>,
     held: Mutex<Vec<Reply>>,
+    /// What it finds wrong with itself, if it examines itself at all.
+    checks: Mutex<Option<Vec<Check>>>,
+    examined: AtomicUsize,
 }
 
 /// Rig time is far from the host's, so that a test notices which of them is used.
@@ -166,13 +170,26 @@ impl DeviceHandler for Handler {
                 latency_ns: Span::ZERO,
             }),
             storage: None,
+            host: None,
+            camera: None,
+            recording_left_ns: None,
+            versions: None,
+            last_error: None,
             open: Vec::new(),
             saved: 5,
             missed: 0,
             problems: Vec::new(),
             refused: Vec::new(),
             timescale_change: time.and_then(|time| time.change),
+            place: Default::default(),
         }
+    }
+
+    fn diagnose(&self) -> Option<Diagnosis> {
+        let checks = self.checks.lock().unwrap().clone()?;
+        self.examined.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(300)); // as a disk takes
+        Some(Diagnosis { device: None, host: "host-of-device".into(), software: "test".into(), checks })
     }
 }
 
@@ -187,6 +204,16 @@ impl Device {
     pub fn share(&self, root: &std::path::Path) -> Share {
         let session = self.membership.session();
         Share::open(session, self.handler.id.clone(), root.to_owned(), Box::new(|| None)).unwrap()
+    }
+
+    /// It examines itself from now on, and finds this.
+    pub fn set_checks(&self, checks: Vec<Check>) {
+        *self.handler.checks.lock().unwrap() = Some(checks);
+    }
+
+    /// How often it has examined itself.
+    pub fn examined(&self) -> usize {
+        self.handler.examined.load(Ordering::Relaxed)
     }
 
     /// Its clock has this time from now on.
@@ -245,6 +272,8 @@ impl Rig {
             time: Mutex::default(),
             orders: Mutex::default(),
             held: Mutex::default(),
+            checks: Mutex::default(),
+            examined: AtomicUsize::new(0),
         });
         let membership = Session::open_unshared(&config).unwrap().join(id, handler.clone()).unwrap();
         self.devices.push(Device { handler, membership });

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
+use crate::schemas::OfSchema as _;
 use swsync_core::frame::SyncState;
 use swsync_core::order::OrderKind;
 use swsync_core::time::{Span, Timestamp};
@@ -40,7 +41,7 @@ fn what_is_not_proven_to_be_simultaneous_is_6() {
         "{ran:#?}"
     );
     assert_eq!(rig.run(&["shoot", "--max-error", "none"]).code, 0);
-    let json = rig.run(&["shoot", "--json"]).json();
+    let json = rig.run(&["shoot", "--json"]).json_of("order");
     assert_eq!((&json["bounds"]["passes"], &json["bounds"]["worst_ns"]), (&true.into(), &216_000.into()));
 }
 

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, swsync};
+use crate::schemas::OfSchema as _;
 use swsync_core::frame::SyncState;
 
 #[test]
@@ -40,7 +41,7 @@ fn a_row_for_every_device() {
 #[test]
 fn json_has_the_devices_statuses() {
     let rig = Rig::new().with("a", Does::Save);
-    let json = rig.run(&["status", "--json"]).json();
+    let json = rig.run(&["status", "--json"]).json_of("status");
     assert_eq!(json["devices"][0]["ready"], true);
     assert_eq!(json["devices"][0]["status"]["clock"]["uncertainty_ns"], 21_000);
 }

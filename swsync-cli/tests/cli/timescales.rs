@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::rig::{OwnTime, Rig};
+use crate::schemas::OfSchema as _;
 use swsync_core::message::TimeScale;
 use swsync_core::status::TimeScaleChange;
 use swsync_core::time::Span;
@@ -39,12 +40,12 @@ fn an_order_names_the_time_scale_of_most_and_the_devices_of_another_are_named() 
         assert_eq!(rig.device(device).orders()[0].timescale(), Some(TimeScale(7)));
     }
     let json = rig.run(&["shoot", "--json"]);
-    assert_eq!((json.code, &json.json()["complete"]), (1, &false.into()));
+    assert_eq!((json.code, &json.json_of("order")["complete"]), (1, &false.into()));
     let expected = serde_json::json!([
         { "timescale": "0000000000000007", "leader": "pi0", "devices": ["left", "pi0"] },
         { "timescale": "0000000000000008", "leader": "rival", "devices": ["rival"] },
     ]);
-    assert_eq!(json.json()["leaders"], expected);
+    assert_eq!(json.json_of("order")["leaders"], expected);
 
     let status = rig.run(&["status"]);
     println!("{}", status.stdout);
@@ -53,9 +54,9 @@ fn an_order_names_the_time_scale_of_most_and_the_devices_of_another_are_named() 
                one of them another name with rig=";
     assert!(status.stdout.contains(met) && status.stdout.contains("2 of 3 devices ready"), "{status:#?}");
     let status = rig.run(&["status", "--json"]);
-    assert_eq!((status.code, &status.json()["leaders"]), (1, &expected));
-    assert_eq!(status.json()["devices"][0]["leader"], "pi0");
-    assert_eq!(status.json()["differences"][1], met);
+    assert_eq!((status.code, &status.json_of("status")["leaders"]), (1, &expected));
+    assert_eq!(status.json_of("status")["devices"][0]["leader"], "pi0");
+    assert_eq!(status.json_of("status")["differences"][1], met);
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn leaders_that_differ_for_long_are_a_split_rig() {
 
     rig.device(1).set_time(OwnTime { ahead: apart, ..follows(7, 2) });
     let shot = rig.run(&["shoot", "--json"]);
-    assert_eq!((shot.code, &shot.json()["complete"]), (1, &false.into()), "{shot:#?}");
+    assert_eq!((shot.code, &shot.json_of("order")["complete"]), (1, &false.into()), "{shot:#?}");
     // Less what the replies of the two took differently through the hub.
     let says = |ms: u32| shot.stderr.contains(&format!("; their clocks are up to {ms}."));
     assert!((75..=85).any(says), "{shot:#?}");
@@ -126,6 +127,6 @@ fn rigs_that_have_met_and_become_one_are_noticed() {
     assert_eq!(status.code, 0, "they agree: {status:#?}");
     let met = "two rigs of this name seem to have met: other, on another time scale until 40 s ago; pi0.";
     assert!(status.stdout.contains(met), "{status:#?}");
-    let notices = rig.run(&["status", "--json"]).json()["notices"].clone();
+    let notices = rig.run(&["status", "--json"]).json_of("status")["notices"].clone();
     assert!(notices[0].as_str().unwrap().starts_with(met), "{notices}");
 }

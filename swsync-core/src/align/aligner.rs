@@ -54,6 +54,8 @@ pub struct AlignerReport {
     pub missed_writes: u32,
     /// The gravest problem, if any.
     pub problem: Option<AlignProblem>,
+    /// Whether the next frame had begun when this one arrived: a request of now takes effect a frame later.
+    pub late: bool,
 }
 
 /// Brings one camera's frames onto the grid and holds them there.
@@ -204,6 +206,7 @@ impl Aligner {
             latency: self.lengths.latency(),
             missed_writes: self.missed_writes,
             problem,
+            late,
         }
     }
 

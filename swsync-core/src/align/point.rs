@@ -10,6 +10,7 @@ use crate::time::Span;
 
 /// The instant of a frame that is put on the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AlignPoint {
     /// Exposure of the first row begins.

@@ -13,6 +13,7 @@ use crate::time::Span;
 /// frame of another device, whether or not both have one number: never less than what `certificate.json` of the collected take
 /// says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnsweredBounds {
     /// The largest error that is accepted. `None`: any.
     pub max_error_ns: Option<Span>,
@@ -26,6 +27,7 @@ pub struct AnsweredBounds {
 
 /// The largest bound of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceBound {
     /// The device.
     pub device: DeviceId,

@@ -46,6 +46,7 @@ pub const DEFAULT_MAX_ERROR: Span = Span::from_micros(250);
 
 /// The terms of a frame's bound. None is negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorTerms {
     /// Distance of the frame from the instant that it was aligned to: known, and not corrected.
     #[serde(rename = "phase_ns")]

@@ -12,6 +12,7 @@ use crate::time::Span;
 
 /// What `certificate.json` says of one device's part of a take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PartCertificate {
     /// The device.
     pub device: DeviceId,
@@ -29,6 +30,7 @@ pub struct PartCertificate {
 
 /// Frames without a bound, for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnboundedFrames {
     /// The first.
     pub first: FrameNumber,

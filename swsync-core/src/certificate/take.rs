@@ -13,6 +13,7 @@ use crate::time::Span;
 
 /// `certificate.json` of a collected take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TakeCertificate {
     /// Version of the file: [`SCHEMA`].
     pub schema: u32,
@@ -37,6 +38,7 @@ pub struct TakeCertificate {
 
 /// The two pictures of one number that may be furthest apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NumberBound {
     /// The number.
     pub number: FrameNumber,

@@ -57,16 +57,27 @@ pub fn header() -> String {
 /// The line of a frame, with its line end.
 #[must_use]
 pub fn line(record: &FrameRecord) -> String {
-    of_line(&record.to_line()).expect("what was just written can be read").0
+    of_line(&record.to_line()).expect("what was just written can be read").text
 }
 
-/// Converts a line of the manifest: returns the line with its line end, and the frame's rig time. `None`: `record` is not a
-/// record.
+/// A line of the table, made of a line of the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableLine {
+    /// The line, with its line end.
+    pub text: String,
+    /// The frame's rig time.
+    pub rig_time: Timestamp<Rig>,
+    /// Size of the picture, or of the coded frame.
+    pub bytes: u64,
+}
+
+/// Converts a line of the manifest. `None`: `record` is not a record.
 #[must_use]
-pub fn of_line(record: &str) -> Option<(String, Timestamp<Rig>)> {
+pub fn of_line(record: &str) -> Option<TableLine> {
     // From the JSON text, so that numbers have the same digits in both.
     let json: Value = serde_json::from_str(record).ok()?;
-    let at = Timestamp::from_nanos(json.get("rig_time_ns")?.as_i64()?);
+    let rig_time = Timestamp::from_nanos(json.get("rig_time_ns")?.as_i64()?);
+    let bytes = json.get("bytes").and_then(Value::as_u64).unwrap_or_default();
     let mut line = String::with_capacity(256);
     for (index, (_, pointer)) in COLUMNS.iter().enumerate() {
         if index > 0 {
@@ -80,7 +91,7 @@ pub fn of_line(record: &str) -> Option<(String, Timestamp<Rig>)> {
         }
     }
     line.push_str("\r\n");
-    Some((line, at))
+    Some(TableLine { text: line, rig_time, bytes })
 }
 
 /// Appends `text` as a cell. Quotes it if it has characters that would end the cell.
@@ -115,7 +126,8 @@ mod tests {
         for text in ["", "{", "{}", "[1]", "{\"rig_time_ns\": \"then\"}"] {
             assert_eq!(of_line(text), None, "{text}");
         }
-        assert_eq!(of_line(&record().to_line()).unwrap().1, record().info.rig_time_ns);
+        let line = of_line(&record().to_line()).unwrap();
+        assert_eq!((line.rig_time, line.bytes), (record().info.rig_time_ns, record().bytes));
     }
 
     #[test]

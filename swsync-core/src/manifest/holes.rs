@@ -18,6 +18,7 @@ const SEVERAL: &str = "several reasons: there were more holes than take.json lis
 ///
 /// Merged holes of a take with very many also span frames that exist: those with a line in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hole {
     /// The first of them.
     pub first: FrameNumber,

@@ -59,6 +59,7 @@ fn extent(index: OrderIndex, hole: &Hole) -> (u64, u64) {
 
 /// Frames that one device lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MissingFrames {
     /// The device.
     pub device: DeviceId,
@@ -151,6 +152,7 @@ mod tests {
             order: Name::new("o1").unwrap(),
             ordered: serde_json::Value::Null,
             device: Name::new(device).unwrap(),
+            place: Default::default(),
             host: String::new(),
             software: String::new(),
             camera: None,
@@ -161,6 +163,7 @@ mod tests {
             grid: FrameGrid::new(rate, 1).unwrap(),
             first,
             count,
+            picture_bytes: None,
             segments: Vec::new(),
             holes: holes.iter().map(|(first, count)| Hole::run(*first, *count, "dropped")).collect(),
             lead_in: 0,

@@ -8,6 +8,7 @@
 //! | [`FRAMES_CSV`] | the same for spreadsheets | [`csv::header`], [`csv::line`] |
 //! | `*.pts` | when each picture of a file is shown, in timecode format v2 | [`pts`] |
 //! | [`TAKE_JSON`] | order, device, settings, video files and missing frames | [`Take`] |
+//! | [`NOTE_JSON`] | a person's note, if there is one | [`TakeNote`](crate::share::TakeNote) |
 //!
 //! In addition [`exif`] writes a frame's time into a JPEG. docs/takes.md documents the files for users.
 
@@ -43,6 +44,9 @@ pub const FRAMES_PTS: &str = "frames.pts";
 
 /// Name of the file that describes the take.
 pub const TAKE_JSON: &str = "take.json";
+
+/// Name of the file with a person's note on the take: a [`TakeNote`](crate::share::TakeNote) in JSON.
+pub const NOTE_JSON: &str = "note.json";
 
 #[cfg(test)]
 mod testing;

@@ -30,19 +30,37 @@ pub struct FrameRecord {
     pub info: FrameInfo,
 }
 
-/// [`FrameRecord`] as it is written.
+/// A line of `frames.jsonl`: a saved frame, and where it is. [`FrameRecord`] as it is written.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "FrameRecord"))]
 struct Line<'a> {
+    /// The order that asked for the frame.
     order: &'a OrderId,
+    /// The device that took it.
     device: &'a DeviceId,
+    /// The file, relative to the manifest's folder.
     file: &'a str,
+    /// Index of the frame in the file, including the lead-in. 0 for a picture.
     offset: u64,
+    /// Bytes of the picture, or of the frame as it came from the encoder.
     bytes: u64,
+    /// Its rig time as ISO 8601.
     utc: String,
     #[serde(flatten)]
     info: &'a FrameInfo,
+    /// How far the frame may be from the instant of its number. Not there: that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     bound_ns: Option<Span>,
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for FrameRecord {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FrameRecord".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Line::json_schema(generator)
+    }
 }
 
 impl Serialize for FrameRecord {

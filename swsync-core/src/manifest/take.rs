@@ -8,6 +8,7 @@ use super::{Hole, OrderIndex, PathError, check_path};
 use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::order::{Fill, Order};
+use crate::place::DevicePlace;
 use crate::time::{Realtime, Rig, Timestamp};
 
 /// Latest version of `take.json` that can be read. Only a change that older readers would misread gets another number. A take
@@ -20,6 +21,7 @@ pub type PipelineSettings = BTreeMap<String, BTreeMap<String, serde_json::Value>
 
 /// The result of an order on one device. Written when the first file begins, and again whenever a file is closed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Take {
     /// Version of the file; see [`SCHEMA`].
     pub schema: u32,
@@ -29,6 +31,9 @@ pub struct Take {
     pub ordered: serde_json::Value,
     /// The device.
     pub device: DeviceId,
+    /// The device's group and place in the rig when the first frame came.
+    #[serde(default, skip_serializing_if = "DevicePlace::is_unset")]
+    pub place: DevicePlace,
     /// Host name of the device.
     pub host: String,
     /// Version of swsync.
@@ -53,6 +58,10 @@ pub struct Take {
     /// How many frame numbers the order names, whether the frames exist or not: the same on every device. While a take goes
     /// on, those named so far.
     pub count: u64,
+    /// Size of all pictures of the take together, once it is complete. `None`: it has videos, whose sizes `segments` has, or an
+    /// older version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture_bytes: Option<u64>,
     /// Video files, in order. Empty if each frame has a file of its own.
     #[serde(default)]
     pub segments: Vec<TakeSegment>,
@@ -84,6 +93,7 @@ pub struct Take {
 
 /// One video file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TakeSegment {
     /// Its name, relative to `take.json`'s folder.
     pub file: String,
@@ -104,6 +114,7 @@ pub struct TakeSegment {
 
 /// Frames that the device removed with the oldest files of a take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RemovedFrames {
     /// No frame before this number exists any more. A line of the manifest that names one is stale.
     pub before: FrameNumber,
@@ -268,6 +279,13 @@ impl Take {
         self.holes.iter().map(|hole| hole.count).sum()
     }
 
+    /// Size of all pictures, or of all videos. `None`: an older version wrote this, or pictures are still to come.
+    #[must_use]
+    pub fn bytes(&self) -> Option<u64> {
+        let videos = self.segments.iter().map(|segment| segment.bytes).fold(0, u64::saturating_add);
+        if self.segments.is_empty() { self.picture_bytes } else { Some(videos) }
+    }
+
     /// Whether frame `number` was removed, if it ever existed.
     #[must_use]
     pub fn is_removed(&self, number: FrameNumber) -> bool {
@@ -309,6 +327,7 @@ mod tests {
             order: Name::new("o1").unwrap(),
             ordered: serde_json::json!({"id": "o1", "kind": "take"}),
             device: Name::new("pi1").unwrap(),
+            place: Default::default(),
             host: "raspberrypi".into(),
             software: "0.1.0".into(),
             camera: Some("imx708".into()),
@@ -322,6 +341,7 @@ mod tests {
             grid: FrameGrid::new(30, 1).unwrap(),
             first: 100,
             count: 60,
+            picture_bytes: None,
             segments: vec![segment(0, 100, 30), segment(1, 130, 30)],
             holes: vec![
                 Hole::run(105, 2, "the camera dropped this frame"),
@@ -417,6 +437,14 @@ mod tests {
         assert_eq!(again.why_missing(99_990), Some("switched off"));
         assert_eq!((again.why_missing(119), again.why_missing(100_001)), (None, None));
         assert_eq!(read(&take()).unwrap().schema, 1, "older readers can still read it");
+    }
+
+    #[test]
+    fn the_size_is_that_of_videos_or_of_pictures() {
+        assert_eq!(take().bytes(), Some(2000));
+        let pictures = Take { segments: Vec::new(), picture_bytes: Some(7), ..take() };
+        assert_eq!(read(&pictures).unwrap().bytes(), Some(7));
+        assert_eq!(Take { picture_bytes: None, ..pictures }.bytes(), None, "written by an older version");
     }
 
     #[test]

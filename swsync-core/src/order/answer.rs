@@ -23,6 +23,7 @@ pub const MAX_ANSWER_RUNS: usize = 4_000;
 
 /// What became of frames of an order on one device. JSON calls it `fate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "fate", rename_all = "kebab-case")]
 pub enum FrameOutcome {
     /// One frame, complete on disk.
@@ -93,6 +94,7 @@ impl FrameOutcome {
 
 /// Sums over frames on disk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecordedFrames {
     /// Path of the first file on the device.
     #[serde(deserialize_with = "bounded::path")]
@@ -150,6 +152,7 @@ impl RecordedFrames {
 
 /// Consecutive frames of an order with one outcome: `count` of the frames that it names, from number `first` to `last`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "RawRun", into = "RawRun")]
 pub struct FrameRun {
     /// The first.
@@ -164,6 +167,7 @@ pub struct FrameRun {
 
 /// A run on the wire. A single frame has only a number.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct RawRun {
     number: FrameNumber,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,6 +305,7 @@ fn runs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FrameRun>, D::
 /// The time scale and the frame rate that a device's frame numbers refer to. Numbers of two devices can be compared only if
 /// both are known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimeBasis {
     /// The time scale of its clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -374,6 +379,7 @@ impl Answer {
 
 /// The progress of a device with an open order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrderProgress {
     /// The order.
     pub order: OrderId,

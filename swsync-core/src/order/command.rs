@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MAX_OPEN, Order};
 use crate::bounded;
+use crate::camera_settings::SettingsLog;
 use crate::name::{DeviceId, OrderId};
 use crate::time::{Rig, Timestamp};
 
@@ -47,6 +48,9 @@ pub struct OrderRoster {
     /// The last commands that it received. Another device may have missed them.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_COMMANDS>")]
     pub commands: Vec<OrderCommand>,
+    /// What cameras of the rig were set to.
+    #[serde(default, skip_serializing_if = "SettingsLog::is_empty")]
+    pub settings: SettingsLog,
 }
 
 /// A device's reply to an [`OrderCommand`].
@@ -104,6 +108,7 @@ mod tests {
         let roster = OrderRoster {
             orders: (0..MAX_OPEN).map(largest_order).collect(),
             commands: (0..MAX_COMMANDS).map(stop).collect(),
+            settings: SettingsLog::default(),
         };
         assert!(encode(&roster).len() <= MAX_MESSAGE, "{}", encode(&roster).len());
         assert_eq!(decode::<OrderRoster>(&encode(&roster)).unwrap(), roster);

@@ -69,6 +69,7 @@ pub const GRACE: Span = Span::from_secs(2);
 /// All instants are rig time and may be in the future or the past. Each device saves the frames that [`Order::named`] yields
 /// on its own grid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "RawOrder", into = "RawOrder")]
 pub struct Order {
     id: OrderId,
@@ -81,6 +82,7 @@ pub struct Order {
 
 /// The kind of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum OrderKind {
     /// Single frames.
@@ -110,6 +112,7 @@ pub enum OrderKind {
 
 /// What an export puts in place of a missing frame, so that the files of all devices have equally many frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Fill {
     /// The frame before it, repeated.
@@ -144,6 +147,7 @@ impl std::str::FromStr for Fill {
 
 /// The devices that an order is for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Targets {
     /// Every device of the rig, also those that join while the order is open.
@@ -177,6 +181,7 @@ impl Targets {
 
 /// An order on the wire.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct RawOrder {
     order: OrderId,
     at_ns: Timestamp<Rig>,

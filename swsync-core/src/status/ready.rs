@@ -52,6 +52,7 @@ impl Quorum {
 
 /// The judgement of a device: ready if it has no problems. A value that is not known is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Readiness {
     /// The device.
     pub device: DeviceId,
@@ -177,14 +178,12 @@ impl Readiness {
             self.problems
                 .push(format!("its disk is behind: {} bytes wait to be written", storage.queued_bytes));
         }
-        if frames.bytes_per_second == 0 {
+        let Some(room) = storage.recording_left(frames.bytes_per_second) else {
             if storage.free_bytes == 0 {
                 self.problems.push("its disk is full".into());
             }
             return;
-        }
-        let seconds = storage.free_bytes / frames.bytes_per_second;
-        let room = Span::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        };
         self.disk_ns = Some(room);
         let needed =
             order.map_or(MIN_RECORDING, |order| needed(order, frames.rate.period(), storage.max_files));

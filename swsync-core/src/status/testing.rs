@@ -33,11 +33,17 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
             latency_ns: Span::ZERO,
         }),
         storage: None,
+        host: None,
+        camera: None,
+        recording_left_ns: None,
+        versions: None,
+        last_error: None,
         open: Vec::new(),
         saved: 0,
         missed: 0,
         problems: Vec::new(),
         refused: Vec::new(),
         timescale_change: None,
+        place: Default::default(),
     }
 }

@@ -14,6 +14,7 @@ const SETTLED: Span = Span::from_secs(60);
 
 /// A device has left a time scale for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TimeScaleChange {
     /// The time scale that it was on.
     pub from: TimeScale,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How well a device knows rig time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SyncState {
     /// Rig time is unknown.

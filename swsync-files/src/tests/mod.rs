@@ -2,6 +2,7 @@
 
 mod crashes;
 mod loop_recording;
+mod removing;
 mod saving;
 
 use std::collections::BTreeMap;

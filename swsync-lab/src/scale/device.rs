@@ -180,7 +180,7 @@ impl DeviceHandler for Handler {
     }
 
     fn registry(&self) -> OrderRoster {
-        OrderRoster { orders: self.open.lock().values().cloned().collect(), commands: Vec::new() }
+        OrderRoster { orders: self.open.lock().values().cloned().collect(), ..OrderRoster::default() }
     }
 
     fn status(&self) -> Status {
@@ -190,12 +190,18 @@ impl DeviceHandler for Handler {
             clock: Some(self.clock.status()),
             frames: None,
             storage: None,
+            host: None,
+            camera: None,
+            recording_left_ns: None,
+            versions: None,
+            last_error: None,
             open: Vec::new(),
             saved: 0,
             missed: 0,
             problems: vec![LABEL.to_owned()],
             refused: Vec::new(),
             timescale_change: None,
+            place: Default::default(),
         }
     }
 }

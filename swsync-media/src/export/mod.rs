@@ -1,10 +1,14 @@
 //! `swsync export`: turns collected takes into the layouts that other programs read, one module per format.
 
+mod bullettime;
 mod colmap;
 mod freemocap;
 mod mcap;
+mod n3dv;
+mod picture_source;
 mod pictures;
 mod rig_take;
+mod ring;
 mod tables;
 mod target;
 mod video;
@@ -14,12 +18,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand};
 use swsync_client::pending::Pending;
 use swsync_core::manifest::TAKE_JSON;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
 
+use bullettime::BullettimeArgs;
+use n3dv::N3dvArgs;
 pub(crate) use rig_take::RigTake;
 use swsync_cli::takes;
 use swsync_cli::{exit, output};
@@ -33,8 +39,35 @@ use target::{Target, TargetOptions};
 #[command(after_help = AFTER_HELP)]
 pub struct ExportArgs {
     /// What for.
-    #[arg(value_enum)]
+    #[command(subcommand)]
     format: Format,
+}
+
+/// The format of the export.
+#[derive(Debug, Clone, Subcommand)]
+enum Format {
+    /// One instant seen from one camera after the other, as an animated GIF or as an MP4: bullet time.
+    Bullettime(BullettimeArgs),
+    /// cam00.mp4, cam01.mp4, ... as readers of the Neural 3D Video dataset take them: 4DGaussians, K-Planes and others.
+    N3dv(N3dvArgs),
+    /// Pictures in folders as COLMAP's rig_configurator wants them (3.12 and later), and rig_config.json.
+    Colmap(ColmapArgs),
+    /// synchronized_videos/ with timestamps, as FreeMoCap imports them: as many frames in each.
+    Freemocap(FolderArgs),
+    /// Tables: one row per frame and device, and one row per frame number.
+    Csv(FolderArgs),
+    /// One MCAP file for Foxglove and Rerun, its log times being the frames' own.
+    Mcap(FolderArgs),
+    /// Timecode format v2 per device, on one time line: a line for each picture of each video file.
+    Timecode(FolderArgs),
+    /// A video per device, all of one length: pictures of one index show one instant. Frames are copied where
+    /// possible.
+    Video(FolderArgs),
+}
+
+/// What all exports of takes to a folder have in common.
+#[derive(Debug, Clone, Args)]
+struct FolderArgs {
     /// Takes: the folders that `swsync collect` made, as takes/shot-1.
     #[arg(value_name = "TAKE", required = true)]
     takes: Vec<PathBuf>,
@@ -48,12 +81,16 @@ pub struct ExportArgs {
     /// Only this device. Repeatable, or separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     device: Vec<DeviceId>,
-    /// Only frames whose number is a multiple of N: the same on all devices. For colmap.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    every: u64,
     /// Copy pictures rather than link them: what edits the export then leaves the collected files alone.
     #[arg(long)]
     copy: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// Whether files are written, and over others.
+#[derive(Debug, Clone, Copy, Args)]
+struct WriteArgs {
     /// Say what would be written, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -62,26 +99,20 @@ pub struct ExportArgs {
     force: bool,
 }
 
-/// The format of the export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// PictureReader in folders as COLMAP's rig_configurator wants them (3.12 and later), and rig_config.json.
-    Colmap,
-    /// synchronized_videos/ with timestamps, as FreeMoCap imports them: as many frames in each.
-    Freemocap,
-    /// Tables: one row per frame and device, and one row per frame number.
-    Csv,
-    /// One MCAP file for Foxglove and Rerun, its log times being the frames' own.
-    Mcap,
-    /// Timecode format v2 per device, on one time line: a line for each picture of each video file.
-    Timecode,
-    /// A video per device, all of one length: pictures of one index show one instant. Frames are copied where
-    /// possible.
-    Video,
+#[derive(Debug, Clone, Args)]
+struct ColmapArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Only frames whose number is a multiple of N: the same on all devices.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
 }
 
 const AFTER_HELP: &str = "\
 Examples:
+  swsync export bullettime takes/shot-1 -o shot-1.gif --bounce
+  swsync export bullettime takes/jump -o jump.mp4 --run freeze
+  swsync export n3dv takes/walk -o n3dv/walk
   swsync export colmap takes/shot-1 takes/shot-2 -o scan
   swsync export colmap takes/walk -o scan --every 15
   swsync export freemocap takes/walk -o freemocap_data/recording_sessions
@@ -89,12 +120,12 @@ Examples:
   swsync export mcap takes/walk -o walk
   swsync export csv takes/walk -o tables
 
-PictureReader out of videos, and videos out of pictures or across holes, are coded anew, with GStreamer's elements.
+Pictures out of videos, and videos out of pictures or across holes, are coded anew, with GStreamer's elements.
 
 Exit codes:
   0  written
   1  nothing written; or written, and a device's part of a take is not whole here, and was not given up
-     (`swsync collect OUT --without DEVICE`)
+     (`swsync collect OUT --without DEVICE`), or bullettime left a device out (but for --allow-missing)
   2  wrong arguments";
 
 /// Runs the command.
@@ -102,28 +133,53 @@ Exit codes:
 /// # Errors
 /// A take cannot be read, or the export cannot be written.
 pub fn run(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    args.takes.iter().try_for_each(|take| check_is_take(take))?;
-    let takes: Vec<_> = args
-        .takes
-        .iter()
-        .map(|take| RigTake::read(take, &args.device).with_context(|| format!("take {}", take.display())))
-        .collect::<Result<_, _>>()?;
-    check_names(&takes, &args.takes)?;
-    let ExportArgs { copy, dry_run, force, .. } = *args;
-    let options = TargetOptions { copy, dry_run, force };
-    let mut target = Target::open(&args.out, options)?;
-    let fill = args.fill.unwrap_or(if args.format == Format::Freemocap { Fill::Hold } else { Fill::None });
-    match args.format {
-        Format::Colmap => colmap::export(&takes, fill, args.every, &mut target)?,
-        Format::Freemocap => freemocap::export(&takes, fill, &mut target)?,
-        Format::Csv => tables::export_csv(&takes, fill, &mut target)?,
-        Format::Mcap => mcap::export(&takes, fill, &mut target)?,
-        Format::Timecode => tables::export_timecodes(&takes, fill, &mut target)?,
-        Format::Video => video::export(&takes, args.fill, &mut target)?,
+    match &args.format {
+        Format::Bullettime(args) => bullettime::run(args),
+        Format::N3dv(args) => n3dv::run(args),
+        Format::Colmap(ColmapArgs { folder, every }) => {
+            to_folder(folder, |takes, target| colmap::export(takes, fill_of(folder), *every, target))
+        }
+        Format::Freemocap(folder) => to_folder(folder, |takes, target| {
+            freemocap::export(takes, folder.fill.unwrap_or(Fill::Hold), target)
+        }),
+        Format::Csv(folder) => {
+            to_folder(folder, |takes, target| tables::export_csv(takes, fill_of(folder), target))
+        }
+        Format::Mcap(folder) => {
+            to_folder(folder, |takes, target| mcap::export(takes, fill_of(folder), target))
+        }
+        Format::Timecode(folder) => {
+            to_folder(folder, |takes, target| tables::export_timecodes(takes, fill_of(folder), target))
+        }
+        Format::Video(folder) => to_folder(folder, |takes, target| video::export(takes, folder.fill, target)),
     }
+}
+
+/// What stands for missing frames: nothing, unless the user asked for it.
+fn fill_of(folder: &FolderArgs) -> Fill {
+    folder.fill.unwrap_or(Fill::None)
+}
+
+/// Reads the takes, and writes what `export` makes of them.
+fn to_folder(
+    args: &FolderArgs,
+    export: impl FnOnce(&[RigTake], &mut Target) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    let takes: Vec<_> =
+        args.takes.iter().map(|take| read_take(take, &args.device)).collect::<Result<_, _>>()?;
+    check_names(&takes, &args.takes)?;
+    let WriteArgs { dry_run, force } = args.write;
+    let mut target = Target::open(&args.out, TargetOptions { copy: args.copy, dry_run, force })?;
+    export(&takes, &mut target)?;
     output::line(&target.finish()?);
     let missing = args.takes.iter().map(|take| warn_of_missing(take, &args.device)).sum::<usize>();
     Ok(ExitCode::from(if missing == 0 { 0 } else { exit::INCOMPLETE }))
+}
+
+/// Reads the take in the folder `take`. If `devices` are named, only theirs.
+fn read_take(take: &Path, devices: &[DeviceId]) -> anyhow::Result<RigTake> {
+    check_is_take(take)?;
+    RigTake::read(take, devices).with_context(|| format!("take {}", take.display()))
 }
 
 /// Fails if `take` is not the folder of a take but the one above.

@@ -155,7 +155,7 @@ pub fn black_like(camera: &DeviceTake) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Width and height of `camera`'s frames, from its first picture or its caps.
-fn dimensions(camera: &DeviceTake) -> anyhow::Result<(u32, u32)> {
+pub fn dimensions(camera: &DeviceTake) -> anyhow::Result<(u32, u32)> {
     if !is_video(camera)
         && let Some(record) = camera.records.first()
     {

@@ -14,18 +14,22 @@ use indicatif::{ProgressBar, ProgressStyle};
 use swsync_cli::output;
 use swsync_cli::table::size;
 
-/// Name of the staging folder.
+/// Name of the staging folder of an export to a folder. That of a single file has the file's name in front.
 const STAGING: &str = ".swsync-export.part";
 
 /// The folder of an export, or of a dry run.
 pub struct Target {
     root: PathBuf,
+    /// The only file, if the export is one.
+    file: Option<PathBuf>,
     /// `None`: a dry run.
     staging: Option<Staging>,
     copy: bool,
     /// The files so far, relative to the root, and whether each is a link.
     files: BTreeMap<PathBuf, bool>,
     bar: ProgressBar,
+    /// Prints no lines.
+    is_quiet: bool,
 }
 
 /// How to write an export.
@@ -49,9 +53,9 @@ struct Staging {
 }
 
 impl Staging {
-    fn make(root: &Path) -> anyhow::Result<Self> {
+    fn make(root: &Path, name: &str) -> anyhow::Result<Self> {
         let made = (!root.exists()).then(|| first_to_make(root));
-        let folder = root.join(STAGING);
+        let folder = root.join(name);
         let begin = || -> io::Result<File> {
             fs::create_dir_all(&folder)?;
             let lock = File::open(&folder)?;
@@ -93,6 +97,13 @@ fn first_to_make(path: &Path) -> PathBuf {
     absent.last().unwrap_or(path).to_owned()
 }
 
+/// A progress bar on standard error, shown only if that is a terminal.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames  {eta}")
+        .expect("the template is a constant");
+    ProgressBar::new(0).with_style(style)
+}
+
 fn empty(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -115,22 +126,41 @@ impl Target {
                 root.display()
             );
         }
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} frames  {eta}")
-            .expect("the template is a constant");
-        // On standard error, and only if that is a terminal.
-        let bar = ProgressBar::new(0).with_style(style);
-        let staging = if options.dry_run { None } else { Some(Staging::make(root)?) };
-        Ok(Self::new(root, staging, options.copy, bar))
+        let staging = if options.dry_run { None } else { Some(Staging::make(root, STAGING)?) };
+        Ok(Self::new(root, staging, options.copy, bar()))
+    }
+
+    /// Opens an export that is the single file `path`. It must not exist, unless `options` have `force`.
+    pub fn open_file(path: &Path, options: TargetOptions) -> anyhow::Result<Self> {
+        ensure!(
+            !path.exists() || options.force,
+            "{} is there already: name another file, or replace it with --force",
+            path.display()
+        );
+        let name = path.file_name().with_context(|| format!("{} is no file", path.display()))?;
+        let root = path.parent().filter(|root| !root.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let hidden = format!(".{}{STAGING}", name.to_string_lossy());
+        let staging = if options.dry_run { None } else { Some(Staging::make(root, &hidden)?) };
+        let this = Self::new(root, staging, options.copy, bar());
+        Ok(Self { file: Some(name.into()), ..this })
     }
 
     fn new(root: &Path, staging: Option<Staging>, copy: bool, bar: ProgressBar) -> Self {
-        Self { root: root.to_owned(), staging, copy, files: BTreeMap::new(), bar }
+        Self {
+            root: root.to_owned(),
+            file: None,
+            staging,
+            copy,
+            files: BTreeMap::new(),
+            bar,
+            is_quiet: false,
+        }
     }
 
     /// An empty folder, for tests.
     #[cfg(test)]
     pub fn to(root: &Path) -> Self {
-        Self::new(root, Some(Staging::make(root).unwrap()), false, ProgressBar::hidden())
+        Self::new(root, Some(Staging::make(root, STAGING).unwrap()), false, ProgressBar::hidden())
     }
 
     /// Adds `frames` to the length of the progress bar.
@@ -148,8 +178,16 @@ impl Target {
         self.staging.is_none()
     }
 
+    /// Whether [`print`](Self::print) does nothing.
+    pub const fn set_quiet(&mut self, is_quiet: bool) {
+        self.is_quiet = is_quiet;
+    }
+
     /// Prints a line above the progress bar.
     pub fn print(&self, text: &str) {
+        if self.is_quiet {
+            return;
+        }
         self.bar.suspend(|| output::line(text));
     }
 
@@ -167,6 +205,12 @@ impl Target {
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
         made.with_context(|| format!("cannot make the folder of {}", place.display()))?;
         Ok(Some(path))
+    }
+
+    /// The staging path for the single file that [`open_file`](Self::open_file) named; `None` in a dry run.
+    pub fn begin_file(&mut self) -> anyhow::Result<Option<PathBuf>> {
+        let file = self.file.clone().context("the export is a folder")?;
+        if self.is_dry_run() { Ok(None) } else { self.begin(&file) }
     }
 
     /// Writes a file.
@@ -282,7 +326,7 @@ mod tests {
         fs::write(root.path().join(STAGING).join("a/1"), b"half").unwrap();
         let target = Target::to(root.path());
         assert_eq!(names(&root.path().join(STAGING)), [""; 0]);
-        let error = format!("{:#}", Staging::make(root.path()).err().unwrap());
+        let error = format!("{:#}", Staging::make(root.path(), STAGING).err().unwrap());
         assert!(error.contains("another export"), "{error}");
         drop(target);
         assert_eq!(names(root.path()), [""; 0]);

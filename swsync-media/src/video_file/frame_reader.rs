@@ -56,15 +56,22 @@ impl FrameReader {
     /// whose key frames have their parameter sets; each frame begins with its delimiter if it has one.
     pub fn coded(video: &Path, media: &str) -> anyhow::Result<Self> {
         let parse = PARSERS.iter().find(|(known, _)| *known == media).map_or("identity", |(_, parse)| parse);
-        Self::start(video, &format!("parsebin ! {parse}"), media)
+        Self::start(video, &format!("parsebin ! {parse}"), media, None)
     }
 
     /// The pictures of `video`, in presentation order, lead-in included. `tail` is the description of elements after the decoder.
-    pub fn decoded(video: &Path, tail: &str) -> anyhow::Result<Self> {
-        Self::start(video, &format!("decodebin ! videoconvert ! {tail}"), "")
+    /// With `from` they begin with the key frame at or before that time, if the container can be searched; pictures from before
+    /// may come first.
+    pub fn decoded(video: &Path, tail: &str, from: Option<gst::ClockTime>) -> anyhow::Result<Self> {
+        Self::start(video, &format!("decodebin ! videoconvert ! {tail}"), "", from)
     }
 
-    fn start(video: &Path, elements: &str, media: &str) -> anyhow::Result<Self> {
+    fn start(
+        video: &Path,
+        elements: &str,
+        media: &str,
+        from: Option<gst::ClockTime>,
+    ) -> anyhow::Result<Self> {
         gst::init().context("cannot start GStreamer")?;
         let pipeline = launch(&format!("filesrc name=from ! {elements} ! fakesink name=out sync=false"))?;
         // FFmpeg's decoders conceal pictures whose references are missing, and with several threads they give a picture the time
@@ -80,6 +87,9 @@ impl FrameReader {
         let bus = pipeline.bus().context("a pipeline has a bus")?;
         let (sender, inbox) = mpsc::sync_channel(QUEUE);
         add_probe(&pipeline, media.to_owned(), sender)?;
+        if let Some(from) = from {
+            seek(&pipeline, &bus, from);
+        }
         // If it cannot start, the reason is on the bus, where `wait` finds it.
         let _ = pipeline.set_state(gst::State::Playing);
         Ok(Self { pipeline, bus, inbox: Some(inbox) })
@@ -120,6 +130,26 @@ impl Drop for FrameReader {
         // Unblocks a streaming thread that waits to send a frame; else the pipeline could not stop.
         self.inbox = None;
         let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// Lets `pipeline` begin with the key frame at or before `from`. If that fails, it begins with the file, which only takes longer.
+fn seek(pipeline: &gst::Pipeline, bus: &gst::Bus, from: gst::ClockTime) {
+    if pipeline.set_state(gst::State::Paused).is_err() {
+        return;
+    }
+    let stalled = gst::ClockTime::from_seconds(STALLED.as_secs());
+    let kinds = [gst::MessageType::AsyncDone, gst::MessageType::Error];
+    match bus.timed_pop_filtered(stalled, &kinds) {
+        Some(error) if error.type_() == gst::MessageType::Error => {
+            // For `wait`, which reports it.
+            let _ = bus.post(error);
+        }
+        Some(_) => {
+            let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
+            let _ = pipeline.seek_simple(flags, from);
+        }
+        None => (),
     }
 }
 
@@ -178,8 +208,16 @@ pub struct PictureReader {
 impl PictureReader {
     /// The pictures of `video`, of media type `media`. `tail` is the description of elements after the decoder.
     pub fn of(video: &Path, media: &str, tail: &str) -> anyhow::Result<Self> {
+        Self::near(video, media, tail, 0)
+    }
+
+    /// As [`of`](Self::of), but begins shortly before picture `place` if possible. A picture that builds on frames of before a key
+    /// frame may be missing then.
+    pub fn near(video: &Path, media: &str, tail: &str, place: u64) -> anyhow::Result<Self> {
         let times = VideoIndex::of(video, media)?.times;
-        Ok(Self { frames: FrameReader::decoded(video, tail)?, times, next: 0 })
+        let from = usize::try_from(place).ok().filter(|place| *place > 0);
+        let from = from.and_then(|place| times.get(place).copied());
+        Ok(Self { frames: FrameReader::decoded(video, tail, from)?, times, next: 0 })
     }
 
     /// The index of the picture that is shown at `pts`.
@@ -273,6 +311,39 @@ impl VideoIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reading_can_begin_in_the_middle_of_a_video() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for bframes in [0, 2] {
+            let path = folder.path().join(format!("{bframes}.mp4"));
+            let pipeline = launch(&format!(
+                "videotestsrc pattern=ball num-buffers=90 ! video/x-raw,format=I420,width=64,height=48,framerate=30/1 ! \
+                 x264enc key-int-max=10 bframes={bframes} b-adapt=false ! h264parse ! mp4mux ! filesink location={}",
+                path.display()
+            ))
+            .unwrap();
+            pipeline.set_state(gst::State::Playing).unwrap();
+            let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+            let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds);
+            assert_eq!(end.unwrap().type_(), gst::MessageType::Eos);
+            pipeline.set_state(gst::State::Null).unwrap();
+            let read = |from: u64| -> BTreeMap<u64, Vec<u8>> {
+                let pictures = PictureReader::near(&path, "video/x-h264", "identity", from).unwrap();
+                pictures
+                    .map(|picture| picture.unwrap())
+                    .map(|(place, frame)| (place, frame.bytes().unwrap()))
+                    .collect()
+            };
+            let (all, late) = (read(0), read(75));
+            assert_eq!(all.len(), 90);
+            assert!(late.len() < 40, "not from its beginning: {:?}", late.keys());
+            for place in 75..90 {
+                assert!(late[&place] == all[&place], "picture {place}, with {bframes} B-frames");
+            }
+        }
+    }
 
     #[test]
     fn pictures_that_a_decoder_leaves_out_do_not_shift_the_others() {

@@ -5,6 +5,7 @@ mod calibrate;
 mod cameras;
 mod export;
 mod export_pictures;
+mod export_ring;
 mod export_videos;
 mod measure;
 mod report;

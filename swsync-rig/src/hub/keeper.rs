@@ -1,4 +1,4 @@
-//! What a hub keeps for others: who is in the rig and who is missed, and which orders are open.
+//! What a hub keeps for others: who is in the rig and who is missed, which orders are open, and what cameras are set to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use swsync_core::camera_settings::{SettingsChange, SettingsLog};
 use swsync_core::message::{decode, decode_request, encode};
-use swsync_core::name::OrderId;
+use swsync_core::name::{Name, OrderId};
 use swsync_core::order::{Order, OrderCommand, OrderRoster};
 use swsync_core::time::{Rig, Span, Timestamp};
 use zenoh::Wait;
@@ -30,15 +31,22 @@ const MAX_NOTES: usize = 256;
 /// A frame of the slowest camera: how long an order goes on after its last instant.
 const SLOWEST: Span = Span::from_nanos(1_000_000_000);
 
+/// How long before its frame a change of settings comes, at most. Chosen: far more than `swsync set` leaves.
+const SETTINGS_LEAD: Span = Span::from_secs(60);
+
 /// How long the other hubs have to tell what they know.
 const ASK: Duration = Duration::from_secs(2);
 
-/// Something for a hub to keep: orders for some devices, of which its own device may be none.
+/// Something for a hub to keep: orders for some devices, of which its own device may be none, and camera settings, since a hub
+/// may run where there is no camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Note {
     Order(Order),
     Command(OrderCommand),
+    Settings(SettingsChange),
+    /// A change of settings was taken back.
+    Withdrawn(Name),
 }
 
 /// Keeps what others need to know. Dropping it ends that.
@@ -76,6 +84,7 @@ impl Keeper {
                     let own = handler.registry();
                     all.orders.extend(own.orders);
                     all.commands.extend(own.commands);
+                    all.settings.merge(&own.settings, rig_time.unwrap_or(Timestamp::ZERO));
                 }
                 respond(&query, key, encode(&all));
             }),
@@ -84,7 +93,7 @@ impl Keeper {
             KeepKind::Note,
             Box::new(move |query, _| {
                 match query.payload().map(|payload| decode_request::<Note>(&payload.to_bytes())) {
-                    Some(Ok(note)) => notes.take(note, Instant::now()),
+                    Some(Ok(note)) => notes.take_any(note, Instant::now()),
                     Some(Err(error)) => swsync_core::log::debug!(%error, "a note that cannot be read"),
                     None => {}
                 }
@@ -127,9 +136,15 @@ fn roster(query: &Query, members: &Members) -> Roster {
     members.roster()
 }
 
-/// Orders for some devices, and commands for them, each with its age.
+/// Orders for some devices, and commands for them, each with its age; and all camera settings.
 #[derive(Default)]
-struct Notes(Mutex<BTreeMap<OrderId, Kept>>);
+struct Notes(Mutex<BTreeMap<OrderId, Kept>>, Mutex<SettingsLog>);
+
+/// A note about an order.
+enum OrderNote {
+    Order(Order),
+    Command(OrderCommand),
+}
 
 struct Kept {
     at: Instant,
@@ -152,10 +167,25 @@ impl Kept {
 }
 
 impl Notes {
-    fn take(&self, note: Note, now: Instant) {
+    fn take_any(&self, note: Note, now: Instant) {
+        match note {
+            Note::Order(order) => self.take(OrderNote::Order(order), now),
+            Note::Command(command) => self.take(OrderNote::Command(command), now),
+            Note::Settings(change) => {
+                // Changes come a moment before they hold. What held until then may still be needed.
+                let held = change.at() - SETTINGS_LEAD;
+                if let Err(full) = self.1.lock().add(change, held) {
+                    swsync_core::log::warn!("{full}");
+                }
+            }
+            Note::Withdrawn(change) => self.1.lock().withdraw(&change),
+        }
+    }
+
+    fn take(&self, note: OrderNote, now: Instant) {
         let id = match &note {
-            Note::Order(order) => order.id(),
-            Note::Command(command) => command.order(),
+            OrderNote::Order(order) => order.id(),
+            OrderNote::Command(command) => command.order(),
         };
         let mut notes = self.0.lock();
         notes.retain(|_, kept| now < kept.at + KEEP);
@@ -167,10 +197,10 @@ impl Notes {
         }
         let kept = notes.entry(id.clone()).or_insert(Kept { at: now, order: None, commands: Vec::new() });
         match note {
-            Note::Order(order) => kept.order = Some(order),
+            OrderNote::Order(order) => kept.order = Some(order),
             // An order is stopped or cancelled once, or a few times by hand.
-            Note::Command(command) if kept.commands.len() < 8 => kept.commands.push(command),
-            Note::Command(_) => {}
+            OrderNote::Command(command) if kept.commands.len() < 8 => kept.commands.push(command),
+            OrderNote::Command(_) => {}
         }
     }
 
@@ -181,6 +211,7 @@ impl Notes {
         OrderRoster {
             orders: fresh().filter_map(|kept| kept.order.clone()).collect(),
             commands: fresh().flat_map(|kept| kept.commands.clone()).collect(),
+            settings: self.1.lock().clone(),
         }
     }
 }
@@ -205,10 +236,10 @@ mod tests {
     fn open_orders_are_kept_for_those_who_are_away() {
         let (notes, now) = (Notes::default(), Instant::now());
         for (id, at) in [("past", 10), ("future", 100), ("cancelled", 100)] {
-            notes.take(Note::Order(order(id, at)), now);
+            notes.take(OrderNote::Order(order(id, at)), now);
         }
-        notes.take(Note::Command(OrderCommand::Cancel { order: name("cancelled") }), now);
-        notes.take(Note::Command(OrderCommand::Cancel { order: name("unknown") }), now);
+        notes.take(OrderNote::Command(OrderCommand::Cancel { order: name("cancelled") }), now);
+        notes.take(OrderNote::Command(OrderCommand::Cancel { order: name("unknown") }), now);
         let ids = |now, rig_time: Option<i64>| {
             let roster = notes.roster(now, rig_time.map(|at| Timestamp::from_nanos(at * SECOND)));
             let ids: Vec<_> = roster.orders.iter().map(|order| order.id().to_string()).collect();
@@ -225,14 +256,39 @@ mod tests {
         let (notes, now) = (Notes::default(), Instant::now());
         for index in 0..=MAX_NOTES {
             let at = now + Duration::from_millis(u64::try_from(index).unwrap());
-            notes.take(Note::Order(order(&format!("o{index}"), 100)), at);
+            notes.take(OrderNote::Order(order(&format!("o{index}"), 100)), at);
         }
         let orders = notes.roster(now, None).orders;
         assert_eq!(orders.len(), MAX_NOTES);
         assert!(orders.iter().all(|order| order.id().as_str() != "o0"));
         for _ in 0..100 {
-            notes.take(Note::Command(OrderCommand::Cancel { order: name("o1") }), now);
+            notes.take(OrderNote::Command(OrderCommand::Cancel { order: name("o1") }), now);
         }
         assert!(notes.0.lock()[&name("o1")].commands.len() < 10);
+    }
+
+    #[test]
+    fn camera_settings_are_kept_until_they_are_replaced_or_taken_back() {
+        use swsync_core::camera_settings::{ChangePart, ControlValues};
+        use swsync_core::grid::FrameGrid;
+        let (notes, now) = (Notes::default(), Instant::now());
+        let change = |id: &str, frame, value: &str| {
+            let assign = ControlValues::parse([value]).unwrap().into();
+            let parts = vec![ChangePart { assign, ..ChangePart::default() }];
+            SettingsChange {
+                change: name(id),
+                frame,
+                rate: FrameGrid::new(30, 1).unwrap(),
+                timescale: None,
+                parts,
+            }
+        };
+        notes.take_any(Note::Settings(change("a", 10_000, "gamma=1")), now);
+        notes.take_any(Note::Settings(change("b", 20_000, "gamma=2")), now);
+        notes.take_any(Note::Settings(change("c", 30_000, "gamma=3")), now);
+        notes.take_any(Note::Withdrawn(name("c")), now);
+        let roster = notes.roster(now + KEEP, None);
+        let kept: Vec<_> = roster.settings.changes().iter().map(|change| change.change.as_str()).collect();
+        assert_eq!(kept, ["b"], "the first is replaced, and none is too old");
     }
 }

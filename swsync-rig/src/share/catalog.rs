@@ -14,11 +14,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use swsync_core::manifest::{FRAMES_JSONL, TAKE_JSON, Take};
 use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::share::{Chunk, FileDigest, FileEntry, MAX_CHUNK, TakeEntry, Unreadable};
-use swsync_files::{digest, read_take_json};
+use swsync_core::share::{
+    Chunk, FileDigest, FileEntry, MAX_CHUNK, NoteError, TakeEntry, TakeSummary, Unreadable,
+};
+use swsync_files::{collected_mark_path, digest, hidden_prefix, read_take_json};
 
 use super::file_list::FileList;
 use super::modified::modified;
+use super::summaries::SmallFiles;
 
 /// Depth of folders below the root that is searched for takes: the default location has them at depth 2.
 const DEPTH: usize = 4;
@@ -44,6 +47,10 @@ pub(super) enum CatalogError {
     NoFile { order: OrderId, path: String },
     #[error("take {0} is not finished")]
     Unfinished(OrderId),
+    #[error("take {0} is not what was verified to be collected; collect it again")]
+    NotCollected(OrderId),
+    #[error(transparent)]
+    Note(NoteError),
     #[error("{path:?} tells of files that are still here: delete them first")]
     StillNeeded { path: String },
     #[error("{path:?} is not what you have: its SHA-256 is {sha256}")]
@@ -63,20 +70,23 @@ struct ScannedFolder {
     takes: Vec<String>,
     /// Prefixes of the [`FRAMES_JSONL`] files in it.
     manifests: Vec<String>,
+    /// Prefixes of takes in it that are being removed.
+    hidden: Vec<String>,
 }
 
 /// A `take.json` as it was last read.
 #[derive(Debug)]
-struct ScannedTake {
+pub(super) struct ScannedTake {
     changed: (i64, u64),
     /// As in [`ScannedFolder`].
     is_settled: bool,
-    take: Result<TakeEntry, NotOurTake>,
+    /// Without note and mark.
+    pub(super) take: Result<TakeSummary, NotOurTake>,
 }
 
 /// Why a `take.json` is none of this device's takes.
 #[derive(Debug)]
-enum NotOurTake {
+pub(super) enum NotOurTake {
     /// It is another device's, or is gone.
     Foreign,
     /// It cannot be read.
@@ -86,15 +96,19 @@ enum NotOurTake {
 /// The takes of a device below a folder.
 #[derive(Debug)]
 pub(super) struct Catalog {
-    root: PathBuf,
-    device: DeviceId,
+    pub(super) root: PathBuf,
+    pub(super) device: DeviceId,
     folders: HashMap<PathBuf, ScannedFolder>,
     /// By the folder and the prefix of `take.json`.
-    known: BTreeMap<(PathBuf, String), ScannedTake>,
+    pub(super) known: BTreeMap<(PathBuf, String), ScannedTake>,
     /// What seems to belong to this device, but is no readable take.
     unreadable: Vec<Unreadable>,
+    /// Takes that are being removed, by folder and prefix, when [`takes`](Self::takes) was last called.
+    pub(super) hidden: Vec<(PathBuf, String)>,
+    /// Notes, and who has collected takes.
+    pub(super) small: SmallFiles,
     /// File lists of the takes that were requested last.
-    lists: VecDeque<FileList>,
+    pub(super) lists: VecDeque<FileList>,
     /// Known sums, each of a file of this size and age.
     digests: HashMap<PathBuf, FileDigest>,
     /// Set when the device stops sharing.
@@ -110,6 +124,8 @@ impl Catalog {
             folders: HashMap::new(),
             known: BTreeMap::new(),
             unreadable: Vec::new(),
+            hidden: Vec::new(),
+            small: SmallFiles::default(),
             lists: VecDeque::new(),
             digests: HashMap::new(),
             stop,
@@ -126,6 +142,7 @@ impl Catalog {
         let (folders, known) = (std::mem::take(&mut self.folders), std::mem::take(&mut self.known));
         let (mut folders_before, mut known_before) = (folders, known);
         self.unreadable.clear();
+        self.hidden.clear();
         let mut queue = VecDeque::from([(self.root.clone(), 0)]);
         while let Some((path, depth)) = queue.pop_front() {
             // The folder of a take holds no other takes, and perhaps a million pictures.
@@ -142,7 +159,10 @@ impl Catalog {
             for prefix in &folder.takes {
                 self.note_take(&mut known_before, &path, prefix);
             }
-            for prefix in folder.manifests.iter().filter(|prefix| !folder.takes.contains(prefix)) {
+            self.hidden.extend(folder.hidden.iter().map(|prefix| (path.clone(), prefix.clone())));
+            let is_alone =
+                |prefix: &&String| !folder.takes.contains(*prefix) && !folder.hidden.contains(*prefix);
+            for prefix in folder.manifests.iter().filter(is_alone) {
                 self.note_unreadable(&path, prefix, FRAMES_JSONL, "there is no take.json beside it");
             }
             if depth < DEPTH {
@@ -157,27 +177,30 @@ impl Catalog {
                 break;
             }
         }
-        self.list()
+        self.listed().into_iter().map(|(take, ..)| entry(take)).collect()
     }
 
-    /// The known takes, by name.
-    fn list(&mut self) -> Vec<TakeEntry> {
-        let mut takes: BTreeMap<&OrderId, (&Path, &TakeEntry)> = BTreeMap::new();
+    /// The known takes, by name, each with its folder and the prefix of its side files.
+    pub(super) fn listed(&mut self) -> Vec<(TakeSummary, PathBuf, String)> {
+        let mut takes: BTreeMap<&OrderId, (&Path, &str, &TakeSummary)> = BTreeMap::new();
         let mut bad = Vec::new();
         for ((folder, prefix), known) in &self.known {
             match &known.take {
                 Ok(take) => match takes.get(&take.order) {
-                    Some((other, _)) => {
+                    Some((other, ..)) => {
                         let why = format!("{} holds take {} already", self.relative(other), take.order);
                         bad.push((folder.clone(), prefix.clone(), why));
                     }
-                    None => _ = takes.insert(&take.order, (folder.as_path(), take)),
+                    None => _ = takes.insert(&take.order, (folder.as_path(), prefix, take)),
                 },
                 Err(NotOurTake::Bad(why)) => bad.push((folder.clone(), prefix.clone(), why.clone())),
                 Err(NotOurTake::Foreign) => {}
             }
         }
-        let takes = takes.into_values().map(|(_, take)| take.clone()).collect();
+        let takes = takes
+            .into_values()
+            .map(|(folder, prefix, take)| (take.clone(), folder.to_owned(), prefix.to_owned()));
+        let takes = takes.collect();
         bad.iter().for_each(|(folder, prefix, why)| self.note_unreadable(folder, prefix, TAKE_JSON, why));
         takes
     }
@@ -239,7 +262,11 @@ impl Catalog {
         let known = before.remove(&key).filter(|known| known.changed == changed && known.is_settled);
         let known = known.unwrap_or_else(|| {
             let is_settled = is_settled(changed.0);
-            ScannedTake { changed, is_settled, take: self.read_take(&path).map(|take| entry(&take)) }
+            ScannedTake {
+                changed,
+                is_settled,
+                take: self.read_take(&path).map(|take| TakeSummary::of(&take)),
+            }
         });
         self.known.insert(key, known);
         true
@@ -269,6 +296,19 @@ impl Catalog {
         let ((folder, prefix), _) = self.known.iter().find(|(_, known)| is_it(known))?;
         let take = self.read_take(&folder.join(format!("{prefix}{TAKE_JSON}"))).ok()?;
         (take.order == *order).then(|| FileList::new(folder.clone(), prefix, take))
+    }
+
+    /// Whether a known take is finished, by its `take.json` as it is now.
+    pub(super) fn is_complete(&self, order: &OrderId) -> bool {
+        self.read_known(order).is_ok_and(|take| take.complete)
+    }
+
+    /// The `take.json` of a known take as it is now.
+    pub(super) fn read_known(&self, order: &OrderId) -> Result<Take, CatalogError> {
+        let no_take = || CatalogError::NoTake(order.clone());
+        let (folder, prefix) = self.place_of_known(order).ok_or_else(no_take)?;
+        let take = self.read_take(&folder.join(format!("{prefix}{TAKE_JSON}"))).map_err(|_| no_take())?;
+        (take.order == *order).then_some(take).ok_or_else(no_take)
     }
 
     /// The file list of a take: a new one if `anew`, else the last one.
@@ -357,6 +397,7 @@ impl Catalog {
         if [FRAMES_JSONL, TAKE_JSON].contains(&path) && list.has_media().map_err(io)? {
             return Err(CatalogError::StillNeeded { path: path.to_owned() });
         }
+        let mark = collected_mark_path(list.folder(), list.prefix());
         let folder = list.folder().to_owned();
         let real = self.locate(order, path)?;
         let (_, now) = digest::of_file_unless(&real, &self.stop).map_err(io)?;
@@ -368,14 +409,9 @@ impl Catalog {
         swsync_core::log::info!(%order, path, "deleted a file that has been collected");
         self.digests.remove(&real);
         if path == TAKE_JSON {
-            self.lists.retain(|list| list.take.order != *order);
-            self.known.retain(|_, known| !known.take.as_ref().is_ok_and(|take| take.order == *order));
-            // Only empty ones, and never the root.
-            for folder in folder.ancestors().take_while(|folder| *folder != self.root) {
-                if fs::remove_dir(folder).is_err() {
-                    break;
-                }
-            }
+            self.forget(order);
+            let _ = fs::remove_file(mark); // most takes have been collected by `swsync collect`, which leaves one
+            self.remove_empty_folders(&folder);
         }
         Ok(())
     }
@@ -389,12 +425,19 @@ fn scan(path: &Path, before: Option<ScannedFolder>) -> io::Result<ScannedFolder>
         return Ok(before);
     }
     let is_settled = is_settled(changed.0);
-    let mut folder =
-        ScannedFolder { changed, is_settled, folders: Vec::new(), takes: Vec::new(), manifests: Vec::new() };
+    let mut folder = ScannedFolder {
+        changed,
+        is_settled,
+        folders: Vec::new(),
+        takes: Vec::new(),
+        manifests: Vec::new(),
+        hidden: Vec::new(),
+    };
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with('.') {
+            folder.hidden.extend(hidden_prefix(&name).map(str::to_owned));
             continue;
         }
         let kind = match entry.file_type() {
@@ -413,7 +456,7 @@ fn scan(path: &Path, before: Option<ScannedFolder>) -> io::Result<ScannedFolder>
 }
 
 /// Whether a change at this time is so old that a later one has another time stamp of the file system.
-fn is_settled(modified_ns: i64) -> bool {
+pub(super) fn is_settled(modified_ns: i64) -> bool {
     let at = UNIX_EPOCH + Duration::from_nanos(u64::try_from(modified_ns).unwrap_or_default());
     SystemTime::now().duration_since(at).is_ok_and(|age| age > SETTLED)
 }
@@ -425,18 +468,13 @@ fn prefix_of(name: &str, side: &str) -> Option<String> {
 }
 
 /// The entry of a take in the list.
-fn entry(take: &Take) -> TakeEntry {
-    let Take { order, started_ns, accepted_ns, complete, .. } = take;
-    TakeEntry {
-        order: order.clone(),
-        started_ns: *started_ns,
-        accepted_ns: *accepted_ns,
-        complete: *complete,
-    }
+fn entry(take: TakeSummary) -> TakeEntry {
+    let TakeSummary { order, started_ns, accepted_ns, complete, .. } = take;
+    TakeEntry { order, started_ns, accepted_ns, complete }
 }
 
 /// The time stamp and inode of a file or folder, which show whether it has changed.
-fn changed(about: &Metadata) -> (i64, u64) {
+pub(super) fn changed(about: &Metadata) -> (i64, u64) {
     (modified(about), about.ino())
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, TAKE_JSON, Take, check_path};
+use swsync_core::manifest::{FRAMES_CSV, FRAMES_JSONL, FRAMES_PTS, NOTE_JSON, TAKE_JSON, Take, check_path};
 use swsync_core::share::FileEntry;
 use swsync_files::BROKEN;
 
@@ -54,6 +54,7 @@ struct ManifestLine<'a> {
 pub(super) struct FileList {
     pub take: Take,
     folder: PathBuf,
+    prefix: String,
     manifest: PathBuf,
     /// The inode of the manifest: another one after it was rewritten.
     identity: u64,
@@ -84,18 +85,31 @@ impl FileList {
         if is_of_videos && prefix.is_empty() {
             others.extend(broken(&folder));
         }
-        for name in [FRAMES_PTS, FRAMES_CSV, FRAMES_JSONL, TAKE_JSON] {
+        for name in [FRAMES_PTS, FRAMES_CSV, NOTE_JSON, FRAMES_JSONL, TAKE_JSON] {
             others.push((name.to_owned(), folder.join(format!("{prefix}{name}"))));
         }
         let marks = Vec::new();
-        let mut this =
-            Self { take, folder, manifest, identity: 0, others, videos, marks, window: Window::default() };
+        let mut this = Self {
+            take,
+            folder,
+            prefix: prefix.to_owned(),
+            manifest,
+            identity: 0,
+            others,
+            videos,
+            marks,
+            window: Window::default(),
+        };
         this.identity = this.inode();
         this
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     fn inode(&self) -> u64 {

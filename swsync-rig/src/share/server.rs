@@ -102,8 +102,10 @@ fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy,
     while let Ok(query) = inbox.recv() {
         let payload = query.payload().map(|payload| payload.to_bytes().into_owned());
         let (reply, bytes) = match payload.as_deref().map(decode_request::<FileRequest>) {
-            Some(Ok(FileRequest::Delete { .. })) if is_open => (refused(OPEN_RIG), Vec::new()),
-            Some(Ok(request)) => answer(request, catalog, busy),
+            Some(Ok(FileRequest::Delete { .. } | FileRequest::Remove { .. })) if is_open => {
+                (refused(OPEN_RIG), Vec::new())
+            }
+            Some(Ok(request)) => answer(request, catalog, busy, is_open),
             Some(Err(error)) => (refused(&error.to_string()), Vec::new()),
             None => (refused("there is no question in this query"), Vec::new()),
         };
@@ -111,22 +113,45 @@ fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy,
             swsync_core::log::debug!(why, "refused a request for files");
         }
         send(&query, key, &reply, &bytes);
+        // The device may have crashed while it removed a take, which the last look at the disk has shown.
+        if catalog.has_removals() && busy().is_none() {
+            catalog.finish_removals();
+        }
     }
 }
 
 /// The reply to `request`, and the bytes that follow it.
-fn answer(request: FileRequest, catalog: &mut Catalog, busy: &Busy) -> (FileReply, Vec<u8>) {
-    // The list of takes costs almost nothing.
-    if !matches!(request, FileRequest::Takes)
-        && let Some(why) = busy()
-    {
+fn answer(request: FileRequest, catalog: &mut Catalog, busy: &Busy, is_open: bool) -> (FileReply, Vec<u8>) {
+    // Lists cost almost nothing, and a note is one small file.
+    let is_light =
+        matches!(request, FileRequest::Takes | FileRequest::Summaries { .. } | FileRequest::Note { .. });
+    if !is_light && let Some(why) = busy() {
         return (FileReply::Busy { why }, Vec::new());
     }
-    try_answer(request, catalog).unwrap_or_else(|error| (refused(&error.to_string()), Vec::new()))
+    let answered = try_answer(request, catalog, is_open);
+    answered.unwrap_or_else(|error| (refused(&error.to_string()), Vec::new()))
 }
 
-fn try_answer(request: FileRequest, catalog: &mut Catalog) -> Result<(FileReply, Vec<u8>), CatalogError> {
+fn try_answer(
+    request: FileRequest,
+    catalog: &mut Catalog,
+    is_open: bool,
+) -> Result<(FileReply, Vec<u8>), CatalogError> {
     let reply = match request {
+        FileRequest::Summaries { after } => {
+            let (takes, more) = catalog.summaries(after.as_ref());
+            let unreadable = if after.is_none() { catalog.unreadable() } else { Vec::new() };
+            FileReply::Summaries { takes, more, unreadable: bounded_unreadable(unreadable) }
+        }
+        FileRequest::Note { order, note } => FileReply::Noted { note: catalog.set_note(&order, note)? },
+        FileRequest::Collected { order, mark } => {
+            catalog.mark_collected(&order, mark, !is_open)?;
+            FileReply::Marked
+        }
+        FileRequest::Remove { order, sha256 } => {
+            let removed = catalog.remove(&order, sha256.as_deref())?;
+            FileReply::Removed { files: removed.files, bytes: removed.bytes }
+        }
         FileRequest::Takes => {
             let takes = catalog.takes();
             bounded(takes, catalog.unreadable())
@@ -162,13 +187,18 @@ fn bounded(mut takes: Vec<TakeEntry>, mut unreadable: Vec<Unreadable>) -> FileRe
         takes.sort_by(|one, two| one.order.cmp(&two.order));
         unreadable.insert(0, Unreadable { path: ".".into(), why });
     }
+    FileReply::Takes { takes, unreadable: bounded_unreadable(unreadable) }
+}
+
+/// The first things that cannot be read, and how many more there are.
+fn bounded_unreadable(mut unreadable: Vec<Unreadable>) -> Vec<Unreadable> {
     if unreadable.len() > MAX_UNREADABLE {
         let more = unreadable.len() - (MAX_UNREADABLE - 1);
         unreadable.truncate(MAX_UNREADABLE - 1);
         let why = format!("{more} further things here cannot be read");
         unreadable.push(Unreadable { path: ".".into(), why });
     }
-    FileReply::Takes { takes, unreadable }
+    unreadable
 }
 
 fn refused(why: &str) -> FileReply {

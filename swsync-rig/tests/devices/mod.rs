@@ -15,6 +15,7 @@ use swsync_core::order::{
     Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
     TimeBasis,
 };
+use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::status::{ClockStatus, Status};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
@@ -42,6 +43,7 @@ struct State {
     orders: Vec<Order>,
     held: Vec<(Order, Reply)>,
     duplicates: usize,
+    place: DevicePlace,
 }
 
 impl Handler {
@@ -125,13 +127,25 @@ impl DeviceHandler for Handler {
             }),
             frames: None,
             storage: None,
+            host: None,
+            camera: None,
+            recording_left_ns: None,
+            versions: None,
+            last_error: None,
             open: Vec::new(),
             saved: 0,
             missed: 0,
             problems: Vec::new(),
             refused: Vec::new(),
             timescale_change: None,
+            place: self.state.lock().unwrap().place.clone(),
         }
+    }
+
+    fn handle_name(&self, change: PlaceChange, reply: Reply<PlaceReply>) {
+        let mut state = self.state.lock().unwrap();
+        state.place = change.apply(state.place.clone());
+        reply.send(&PlaceReply { device: self.id(), place: state.place.clone() });
     }
 
     fn handle_duplicate(&self, error: &ControlError) {

@@ -10,11 +10,15 @@ use swsync_core::order::{
     Acknowledgement, Answer, CommandOutcome, Fill, FrameOutcome, FrameRun, JournalRecord, Order,
     OrderCommand, OrderKind, OrderProgress, OrderRoster, RecordedFrames, Targets, TimeBasis,
 };
+use swsync_core::place::DevicePlace;
 use swsync_core::profile::{shipped, shipped_models};
 use swsync_core::share::{
     Chunk, FileDigest, FileEntry, FileReply, FileRequest, TakeEntry, Unreadable, frame,
 };
-use swsync_core::status::{ClockStatus, FrameStatus, Status, StorageStatus, TimeScaleChange, TimeSource};
+use swsync_core::status::{
+    CameraMode, CameraStatus, ClockStatus, FrameStatus, HostStatus, Status, StorageStatus, TimeScaleChange,
+    TimeSource, TimedError, Versions, WifiStatus,
+};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_core::time_service::{AdvertKind, AdvertisedTime, TimeAdvert};
 
@@ -132,7 +136,7 @@ fn requests() -> Vec<Seed> {
     let [still, burst, take, lapse] = &orders()[..] else { unreachable!() };
     let lines = |messages: &[Vec<u8>]| messages.join(&b'\n');
     let all: Vec<_> = orders().iter().map(encode).chain(commands().iter().map(encode)).collect();
-    let roster = OrderRoster { orders: orders(), commands: commands().to_vec() };
+    let roster = OrderRoster { orders: orders(), commands: commands().to_vec(), ..OrderRoster::default() };
     let acknowledgement = Acknowledgement {
         order: name("take-1"),
         device: name("pi-1"),
@@ -221,6 +225,37 @@ fn status() -> Status {
             to: TimeScale(7),
             ago_ns: Span::from_secs(30),
         }),
+        place: DevicePlace { group: Some(name("left")), place: Some(3) },
+        host: Some(HostStatus {
+            age_ns: Span::from_millis(400),
+            board: Some("Raspberry Pi 5 Model B Rev 1.0".into()),
+            temperature_celsius: Some(61.5),
+            throttled: Some(false),
+            throttle_count: None,
+            undervoltage: Some(false),
+            frequency_limit: Some(1.0),
+            cpu_load: Some(0.41),
+            wifi: vec![WifiStatus {
+                interface: "wlan0".into(),
+                signal_dbm: Some(-58),
+                tx_bitrate_bps: Some(433_300_000),
+                power_save: Some(false),
+            }],
+        }),
+        camera: Some(CameraStatus {
+            model: Some("imx708".into()),
+            mode: Some(CameraMode { width: 2304, height: 1296, rate: grid(), format: "image/jpeg".into() }),
+            exposure_ns: Some(Span::from_millis(5)),
+            analogue_gain: Some(2.5),
+        }),
+        recording_left_ns: Some(Span::from_secs(750)),
+        versions: Some(Versions {
+            gstreamer: Some("1.26.2".into()),
+            libcamera: Some("0.4.0".into()),
+            kernel: Some("6.12.47".into()),
+            os: Some("Debian GNU/Linux 13".into()),
+        }),
+        last_error: Some(TimedError { text: "the disk is full".into(), rig_time_ns: Some(NOW) }),
     }
 }
 
@@ -310,6 +345,7 @@ fn take() -> Take {
         order: order.id().clone(),
         ordered: serde_json::to_value(order).unwrap(),
         device: name("pi-1"),
+        place: Default::default(),
         host: "raspberrypi".into(),
         software: "0.1.0".into(),
         camera: Some("imx708".into()),
@@ -320,6 +356,7 @@ fn take() -> Take {
         grid: grid(),
         first: 100,
         count: 60,
+        picture_bytes: None,
         segments: vec![segment(0), segment(1)],
         holes: Vec::new(),
         lead_in: 0,

@@ -3,12 +3,15 @@
 //! One table names them all. A camera says which of them it has, and their ranges ([`Ranges`]). Other settings are refused with
 //! a reason.
 
+mod rig;
 mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use gst::glib;
+
+pub use rig::{camera_control, control_of, control_value, range_of, value_of};
 
 /// A control that some cameras have.
 #[derive(Debug)]
@@ -156,6 +159,8 @@ pub enum Range {
 pub struct Ranges {
     camera: String,
     ranges: BTreeMap<&'static str, (&'static Control, Range)>,
+    /// What the camera uses where nobody has set anything, as far as it says so.
+    defaults: BTreeMap<&'static str, Value>,
 }
 
 /// Why a setting is refused, and what to do.
@@ -230,7 +235,7 @@ impl Ranges {
     /// Those of the camera model `camera`.
     #[must_use]
     pub fn new(camera: &str) -> Self {
-        Self { camera: camera.to_owned(), ranges: BTreeMap::new() }
+        Self { camera: camera.to_owned(), ..Self::default() }
     }
 
     /// Adds a control.
@@ -238,6 +243,35 @@ impl Ranges {
     pub fn with(mut self, control: &'static Control, range: Range) -> Self {
         self.ranges.insert(control.property, (control, range));
         self
+    }
+
+    /// Adds what the camera uses for `control` where nobody has set it.
+    #[must_use]
+    pub fn with_default(mut self, control: &'static Control, value: Value) -> Self {
+        self.defaults.insert(control.property, value);
+        self
+    }
+
+    /// The camera's model.
+    #[must_use]
+    pub fn camera(&self) -> &str {
+        &self.camera
+    }
+
+    /// The value of `control` where nobody has set it: automatic, if the camera can do that, else its own.
+    #[must_use]
+    pub fn unset_value(&self, control: &Control) -> Option<Value> {
+        match (self.ranges.get(control.property)?, control.kind) {
+            ((_, Range::NumbersOrAuto(..)), Kind::Int) => Some(Value::Int(0)),
+            ((_, Range::NumbersOrAuto(..)), Kind::Float) => Some(Value::Float(0.0)),
+            _ => self.defaults.get(control.property).cloned(),
+        }
+    }
+
+    /// The range of `control`.
+    #[must_use]
+    pub fn range(&self, control: &Control) -> Option<&Range> {
+        self.ranges.get(control.property).map(|(_, range)| range)
     }
 
     /// The same ranges, with `most` as the upper limit of `control`.

@@ -29,7 +29,13 @@ pub(super) fn ranges(model: &str, infos: &ControlInfoMap) -> Ranges {
     // A zero gives a control back to auto exposure; since 0.5 a mode does.
     let auto = has("AeEnable");
     IDS.iter().fold(Ranges::new(model), |ranges, (control, id)| match infos.find(*id) {
-        Ok(info) => ranges.with(control, range(control, info, auto)),
+        Ok(info) => {
+            let ranges = ranges.with(control, range(control, info, auto));
+            match from_libcamera(control.kind, &info.def()) {
+                Some(default) => ranges.with_default(control, default),
+                None => ranges,
+            }
+        }
         Err(_) => ranges,
     })
 }

@@ -53,4 +53,4 @@ pub use self::devices::{CameraMode, CameraModes, CameraMonitor, FoundCamera, fin
 pub use self::hotplug::CameraChange;
 #[cfg(test)]
 pub(crate) use self::hotplug::announce;
-pub use self::thread::{CameraDescription, list};
+pub use self::thread::{CameraDescription, list, version};

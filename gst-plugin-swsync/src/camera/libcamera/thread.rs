@@ -13,9 +13,9 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -202,6 +202,14 @@ pub(super) fn no_answer(camera: &str, doing: &'static str) -> CameraError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SessionId(u64);
 
+/// libcamera's version, once it has been used.
+static VERSION: OnceLock<String> = OnceLock::new();
+
+/// libcamera's version. `None`: this process has not used it yet.
+pub fn version() -> Option<String> {
+    VERSION.get().cloned()
+}
+
 /// What the thread owns: the manager and the open cameras.
 pub(super) struct OpenCameras {
     // Before the manager: fields are dropped in order, and cameras have to go first.
@@ -217,6 +225,7 @@ impl OpenCameras {
         let claimed = manager::claim()?;
         let started = CameraManager::new();
         let mut manager = started.map_err(|error| CameraError::failed("libcamera", "starting", error))?;
+        VERSION.get_or_init(|| manager.version().to_owned());
         hotplug::announce_changes(&mut manager);
         Ok(Self { sessions: HashMap::new(), opened: 0, manager, _claimed: claimed })
     }

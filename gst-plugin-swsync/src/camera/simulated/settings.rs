@@ -14,8 +14,8 @@ const MAX_GAIN: f64 = 10.666_667;
 const BLACK: f32 = 16.0;
 const WHITE: f32 = 235.0;
 
-/// The controls of a camera whose frames take `period`.
-pub(super) fn ranges(camera: &str, model: &SensorModel, period: Span) -> Ranges {
+/// The controls of a camera whose frames take `period`, and which has this exposure where none is set.
+pub(super) fn ranges(camera: &str, model: &SensorModel, period: Span, exposure: Span) -> Ranges {
     let micros = |lines: u32| (f64::from(lines) * model.line_time_ns / 1e3).ceil();
     let shortest = micros(model.min_exposure);
     // Longer ones would lengthen the frame.
@@ -24,16 +24,28 @@ pub(super) fn ranges(camera: &str, model: &SensorModel, period: Span) -> Ranges 
     Ranges::new(camera)
         .with(control("ExposureTime"), Range::Numbers(shortest, longest))
         .with(control("AnalogueGain"), Range::Numbers(1.0, MAX_GAIN))
+        .with_default(control("ExposureTime"), Value::Int(micros_of(exposure)))
+        .with_default(control("AnalogueGain"), Value::Float(1.0))
 }
 
 /// A frame's exposure and gain as reported settings.
 pub(super) fn reported(exposure: Span, Gain(gain): Gain) -> Vec<Setting> {
     let control = |name| by_name(name).expect("it is in the table");
-    let us = i32::try_from(exposure.as_nanos() / 1_000).unwrap_or(i32::MAX);
     vec![
-        Setting { control: control("ExposureTime"), value: Value::Int(us) },
+        Setting { control: control("ExposureTime"), value: Value::Int(micros_of(exposure)) },
         Setting { control: control("AnalogueGain"), value: Value::Float(gain) },
     ]
+}
+
+/// How bright the scene is in `light` at this exposure: as it is without `light` at light 1 and 1 ms.
+pub(super) fn exposed(light: f32, exposure: Span) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a factor of few digits")]
+    let milliseconds = (exposure.as_micros_f64() / 1e3) as f32;
+    light * milliseconds
+}
+
+fn micros_of(exposure: Span) -> i32 {
+    i32::try_from(exposure.as_nanos() / 1_000).unwrap_or(i32::MAX)
 }
 
 /// Settings in the sensor's terms.
@@ -67,6 +79,11 @@ pub(super) struct Gain(f32);
 impl Gain {
     pub(super) fn factor(self) -> f64 {
         f64::from(self.0)
+    }
+
+    /// The factor on a picture that is `light` as bright by itself.
+    pub(super) fn in_light(self, light: f32) -> Self {
+        Self(self.0 * light)
     }
 
     /// Brightens a plane of luma. Black stays black.
@@ -160,7 +177,7 @@ mod tests {
     #[test]
     fn exposures_fit_into_frames() {
         let model: SensorModel = "imx219".parse().unwrap();
-        let ranges = ranges("simulated imx219", &model, Span::from_micros(33_333));
+        let ranges = ranges("simulated imx219", &model, Span::from_micros(33_333), Span::from_millis(4));
         let exposure = by_name("ExposureTime").unwrap();
         let takes = |us| ranges.check(&Setting { control: exposure, value: Value::Int(us) }, true).is_ok();
         assert!(takes(100) && takes(33_000));

@@ -122,6 +122,8 @@ pub struct FrameVerdict {
     /// An issue that began or ended.
     pub trouble: Option<IssueChange>,
     pub action: AlignAction,
+    /// The next frame had begun when this one arrived.
+    pub late: bool,
 }
 
 /// The state of alignment, for `stats`.
@@ -279,6 +281,7 @@ impl ExposureInjection {
             phase_error: report.phase_error,
             lock: report.lock,
             trouble: report.problem,
+            late: false,
             action: exposure.map_or(AlignAction::Nothing, |exposure| {
                 AlignAction::Set(Controls { exposure: Some(exposure), ..Controls::default() })
             }),
@@ -293,6 +296,7 @@ struct MethodReport {
     lock: LockState,
     trouble: Option<AlignProblem>,
     action: AlignAction,
+    late: bool,
 }
 
 impl CameraAligner {
@@ -421,7 +425,7 @@ impl CameraAligner {
         trouble: Option<IssueChange>,
         after_start: Span,
     ) -> FrameVerdict {
-        let MethodReport { phase_error, lock, action, .. } = *judged;
+        let MethodReport { phase_error, lock, action, late, .. } = *judged;
         let offset = self.target.phase_offset;
         let number = self.grid.nearest(time - offset - phase_error);
         let time = self.grid.instant(number) + offset + phase_error;
@@ -435,7 +439,17 @@ impl CameraAligner {
                 "frame"
             );
         }
-        FrameVerdict { number, time, start: time - after_start, phase_error, lock, news, trouble, action }
+        FrameVerdict {
+            number,
+            time,
+            start: time - after_start,
+            phase_error,
+            lock,
+            news,
+            trouble,
+            action,
+            late,
+        }
     }
 
     /// Has the method handle a frame whose readout began at `readout`. Its aligned instant is `place` after that, `moved` more
@@ -454,6 +468,7 @@ impl CameraAligner {
             lock: LockState::Free,
             trouble,
             action,
+            late: false,
         };
         let judged = match engine {
             MethodState::Inject { aligner, control } => {
@@ -478,6 +493,7 @@ impl CameraAligner {
                     phase_error: report.phase_error,
                     lock: report.lock,
                     trouble: report.problem,
+                    late: report.late,
                     action: report
                         .lines
                         .map_or(AlignAction::Nothing, |lines| AlignAction::Set(controls(lines))),
@@ -503,6 +519,7 @@ impl CameraAligner {
                     lock: report.lock,
                     trouble: None,
                     action: report.restart_after.map_or(AlignAction::Nothing, AlignAction::Restart),
+                    late: false,
                 }
             }
             MethodState::None { given_up } => return free(*given_up, AlignAction::Nothing),

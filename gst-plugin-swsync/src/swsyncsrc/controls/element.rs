@@ -90,7 +90,7 @@ fn unknown(field: &str) -> Refusal {
 
 /// The value of the property of `control`: what the newest frame reports, or else what was set.
 pub fn property(queue: &ControlQueue, control: &Control) -> glib::Value {
-    to_property(control, queue.reported(control).or_else(|| queue.asked(control)).as_ref())
+    to_property(control, queue.reported(control).or_else(|| queue.wanted(control)).as_ref())
 }
 
 /// Posts a warning for each refusal.
@@ -125,6 +125,7 @@ fn say(src: &SwsyncSrc, applied: &Applied) {
     let mut structure = gst::Structure::builder(CONTROLS)
         .field("asked-frame", asked)
         .field("in-effect", applied.first.is_some())
+        .field_if_some("change", applied.change.as_ref().map(|change| change.as_str()))
         .build();
     if let Some(first) = applied.first {
         structure.set("frame-number", first);

@@ -7,6 +7,7 @@
 mod element;
 mod pending;
 mod properties;
+mod rig;
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub use element::{handle_event, property, refuse_all, report, set_property, sign
 pub use pending::Applied;
 use pending::PendingSettings;
 pub use properties::properties;
+use rig::RigControls;
+pub use rig::{AheadChange, RigSync};
 
 /// What a configured camera accepts.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ struct State {
     asked: BTreeMap<&'static str, Value>,
     /// Settings for future frames, in the order in which they were set.
     for_frames: Vec<FrameSettings>,
+    /// What the rig has set. It comes before properties.
+    rig: RigControls,
     streaming: Option<Streaming>,
 }
 
@@ -56,6 +61,10 @@ struct FrameSettings {
 #[derive(Debug)]
 struct Streaming {
     limits: ControlLimits,
+    grid: FrameGrid,
+    newest: Option<FrameInfo>,
+    /// The newest frame that settings which have gone out can determine.
+    reach: Option<FrameNumber>,
     /// Settings for the next request.
     next: Vec<Setting>,
     pending: Vec<PendingSettings>,
@@ -67,7 +76,8 @@ struct Streaming {
 
 impl ControlQueue {
     /// The value that the property of `control` was set to.
-    pub fn asked(&self, control: &Control) -> Option<Value> {
+    #[cfg(test)]
+    fn asked(&self, control: &Control) -> Option<Value> {
         self.0.lock().asked.get(control.property).cloned()
     }
 
@@ -89,7 +99,7 @@ impl ControlQueue {
         }
     }
 
-    /// Sets a property. The setting goes out with the next request.
+    /// Sets a property. The setting goes out with the next request; while the rig has set the control, once that is over.
     ///
     /// # Errors
     /// The camera does not accept it. Then nothing changes.
@@ -98,10 +108,14 @@ impl ControlQueue {
         if let Some(streaming) = &mut state.streaming {
             streaming.limits.check(&setting)?;
         }
+        let is_rigs = state.rig.value(setting.control).is_some();
         let before = state.asked.insert(setting.control.property, setting.value.clone());
         // Control bindings set the same value with every frame. A trigger takes effect each time.
         let again = before.as_ref() == Some(&setting.value) && setting.control.name != "AfTrigger";
-        if !again && let Some(streaming) = &mut state.streaming {
+        if !again
+            && !is_rigs
+            && let Some(streaming) = &mut state.streaming
+        {
             put(&mut streaming.next, setting);
         }
         Ok(())
@@ -127,17 +141,19 @@ impl ControlQueue {
 
     /// Stages the settings that `camera`, just configured, starts with on `grid`. Returns those that it refuses.
     pub fn begin(&self, camera: &mut dyn Camera, can: &Capabilities, grid: FrameGrid) -> Vec<Refusal> {
-        let (settings, refusals) = self.start(ControlLimits::of(camera, can, grid));
+        let (settings, refusals) = self.start(ControlLimits::of(camera, can, grid), grid);
         camera.stage(settings);
         refusals
     }
 
-    fn start(&self, limits: ControlLimits) -> (Vec<Setting>, Vec<Refusal>) {
+    fn start(&self, limits: ControlLimits, grid: FrameGrid) -> (Vec<Setting>, Vec<Refusal>) {
         let mut state = self.0.lock();
         let (mut settings, mut refusals) = (Vec::new(), Vec::new());
-        for (property, value) in &state.asked {
+        let mut wanted = state.asked.clone();
+        wanted.extend(state.rig.values());
+        for (property, value) in wanted {
             let control = by_property(property).expect("asked of a control");
-            let setting = Setting { control, value: value.clone() };
+            let setting = Setting { control, value };
             match limits.check(&setting) {
                 Ok(()) => settings.push(setting),
                 Err(refusal) => refusals.push(refusal),
@@ -151,6 +167,9 @@ impl ControlQueue {
         });
         state.streaming = Some(Streaming {
             limits,
+            grid,
+            newest: None,
+            reach: None,
             next: Vec::new(),
             pending: Vec::new(),
             reported: Vec::new(),
@@ -163,7 +182,7 @@ impl ControlQueue {
     /// set an exposure.
     pub fn auto_exposure(&self) -> Option<Setting> {
         let state = self.0.lock();
-        let asked = |property| state.asked.get(property);
+        let asked = |property| state.rig.get(property).or_else(|| state.asked.get(property));
         let fixed = asked("exposure-time").is_some() || asked("ae-enable") == Some(&Value::Bool(false));
         let control = by_name("AeEnable").expect("it is in the table");
         let setting = Setting { control, value: Value::Bool(true) };
@@ -176,23 +195,36 @@ impl ControlQueue {
         self.0.lock().streaming = None;
     }
 
-    /// The settings that go out after frame `number`.
-    pub fn due(&self, number: FrameNumber) -> Vec<Setting> {
+    /// The settings that go out after frame `number`. `lead`: frames from that one to the first that they will determine, if that
+    /// is measured.
+    pub fn due(&self, number: FrameNumber, lead: Option<u32>) -> Vec<Setting> {
         let mut state = self.0.lock();
-        let State { for_frames, streaming: Some(streaming), .. } = &mut *state else {
+        let State { for_frames, asked, rig, streaming: Some(streaming) } = &mut *state else {
             return Vec::new();
         };
-        if for_frames.is_empty() && streaming.next.is_empty() {
+        if let Some(lead) = lead {
+            streaming.limits.lead = lead;
+        }
+        let reach = number + u64::from(streaming.limits.lead);
+        streaming.reach = Some(reach);
+        if for_frames.is_empty() && streaming.next.is_empty() && !rig.has_ahead() {
             return Vec::new();
         }
         let mut due = std::mem::take(&mut streaming.next);
-        let reach = number + u64::from(streaming.limits.lead);
         if !due.is_empty() {
             streaming.pending.push(PendingSettings::new(None, number, reach, &due));
         }
         for ready in for_frames.extract_if(.., |settings| settings.number <= reach) {
             streaming.pending.push(PendingSettings::new(Some(ready.number), number, reach, &ready.settings));
             for setting in ready.settings {
+                put(&mut due, setting);
+            }
+        }
+        for change in rig.take_due(reach) {
+            let settings = rig.begin(&change, asked, &streaming.limits);
+            let pending = PendingSettings::new(Some(change.number), number, reach, &settings);
+            streaming.pending.push(pending.of_change(change.change));
+            for setting in settings {
                 put(&mut due, setting);
             }
         }
@@ -203,9 +235,10 @@ impl ControlQueue {
     /// ones go out so many frames early.
     pub fn observe(&self, frame: &FrameInfo) -> Vec<Applied> {
         let mut state = self.0.lock();
-        let State { asked, streaming: Some(streaming), .. } = &mut *state else {
+        let State { asked, rig, streaming: Some(streaming), .. } = &mut *state else {
             return Vec::new();
         };
+        streaming.newest = Some(*frame);
         let mut all = Vec::new();
         for mut pending in std::mem::take(&mut streaming.pending) {
             match pending.look(frame) {
@@ -214,6 +247,11 @@ impl ControlQueue {
                         && streaming.seen_lead.replace(lead) == Some(lead)
                     {
                         streaming.limits.lead = lead;
+                    }
+                    if let Some(change) = &applied.change {
+                        rig.handle_applied(change, applied.first);
+                        all.push(applied);
+                        continue;
                     }
                     // The properties now have these values.
                     for Setting { control, value } in &applied.settings {
@@ -226,6 +264,7 @@ impl ControlQueue {
                 None => streaming.pending.push(pending),
             }
         }
+        rig.handle_frame(frame, || rig::used(frame, &streaming.reported));
         all
     }
 }

@@ -2,6 +2,7 @@
 
 use swsync_core::frame::FrameInfo;
 use swsync_core::grid::FrameNumber;
+use swsync_core::name::Name;
 use swsync_core::time::Span;
 
 use crate::camera::controls::{Setting, Value};
@@ -19,6 +20,8 @@ const GAIN_SHARE: f64 = 0.05;
 #[derive(Debug)]
 pub struct PendingSettings {
     asked: Option<FrameNumber>,
+    /// The change of the rig's settings that they are of, if any.
+    change: Option<Name>,
     sent: FrameNumber,
     expected: FrameNumber,
     settings: Vec<Setting>,
@@ -33,6 +36,8 @@ pub struct PendingSettings {
 pub struct Applied {
     /// The frame that they were set for, if any.
     pub asked: Option<FrameNumber>,
+    /// The change of the rig's settings that they are of, if any.
+    pub change: Option<Name>,
     /// The first frame with them; `None` if they had no effect. For controls that the camera does not report: the frame
     /// at which they are due.
     pub first: Option<FrameNumber>,
@@ -52,6 +57,7 @@ impl PendingSettings {
     ) -> Self {
         Self {
             asked,
+            change: None,
             sent,
             expected,
             settings: settings.to_vec(),
@@ -60,13 +66,18 @@ impl PendingSettings {
         }
     }
 
+    /// They are of this change of the rig's settings.
+    pub fn of_change(self, change: Name) -> Self {
+        Self { change: Some(change), ..self }
+    }
+
     /// Looks at the next frame. Returns the result once it is known.
     pub fn look(&mut self, frame: &FrameInfo) -> Option<Applied> {
         self.unbroken = self.unbroken.filter(|last| frame.number == last + 1).map(|_| frame.number);
         let verdicts: Vec<bool> = self.settings.iter().filter_map(|setting| has(frame, setting)).collect();
         let applied = |first, lead| {
             let settings = self.settings.clone();
-            Some(Applied { asked: self.asked, first, settings, lead })
+            Some(Applied { asked: self.asked, change: self.change.clone(), first, settings, lead })
         };
         if verdicts.is_empty() {
             return if frame.number >= self.expected { applied(Some(frame.number), None) } else { None };

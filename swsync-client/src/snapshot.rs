@@ -3,47 +3,53 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use swsync_core::grid::FrameGrid;
-use swsync_core::name::{DeviceId, OrderId};
-use swsync_core::order::{GRACE, Order, Targets};
+use swsync_core::name::{DeviceId, NameError, OrderId};
+use swsync_core::order::{GRACE, Order, OrderKind, Targets};
 use swsync_core::status::Status;
 use swsync_core::status::{Readiness, RigAgreement};
 use swsync_core::time::{Rig, Span, Timestamp};
-use swsync_rig::{Presence, Session, StatusReport};
+use swsync_rig::{Presence, Session, StatusReplies, StatusReport};
 
-use crate::exit::NoRigTime;
-use crate::output::warn;
 use crate::rig_time::{self, ReportedRigTime};
 
 /// Longest wait for the devices' statuses.
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The frame period that is assumed if no device reports one.
 pub const SLOWEST_PERIOD: Span = Span::from_millis(100);
+/// Devices are asked for their answers at once if the order is settled within this time. A longer order is offered, watched,
+/// and asked for at its end: a device may be out of reach for a while.
+const SHORT: Duration = Duration::from_secs(10);
 /// How long writing files may take after the last frame.
 const WRITING: Duration = Duration::from_secs(10);
 /// A stop is so far in the future that every device gets it before that frame, on WiFi too.
 pub const STOP_LEAD: Span = Span::from_millis(500);
 
-/// The devices that an order is for.
-#[derive(Debug, Clone, Args)]
-pub struct TargetArgs {
-    /// Only these devices, separated by commas; without it all, also those that join later.
-    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
-    to: Vec<DeviceId>,
+/// How long a device takes to read its host, at most: the load of its processors is measured over 200 ms.
+const HOST_READING: Duration = Duration::from_millis(400);
+/// A reading of a host that is older than this is taken anew.
+const FRESH_HOST: Span = Span::from_secs(2);
+
+/// Whether asking again would not help.
+fn has_fresh_host(status: &Status) -> bool {
+    // Devices of older versions, which do not state versions, never read their host.
+    status.versions.is_none() || status.host.as_ref().is_some_and(|host| host.age_ns <= FRESH_HOST)
 }
 
-impl TargetArgs {
-    pub fn targets(&self) -> Targets {
-        match &self.to[..] {
-            [] => Targets::All,
-            devices => Targets::Devices(devices.iter().cloned().collect()),
-        }
-    }
+/// No device knows rig time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no device knows rig time yet, so there is no instant to name: {}", Self::REMEDY)]
+pub struct NoRigTime;
+
+impl NoRigTime {
+    /// What to do about it.
+    pub const REMEDY: &str = "is one of the pipelines the leader (`swsyncclock role=leader`)? `swsync status` tells what each is waiting for";
 }
 
-/// The rig when an order is given: its devices, their statuses, and rig time.
+/// The rig at one moment: its devices, their statuses, and rig time.
+#[derive(Debug, Clone)]
 pub struct RigSnapshot {
+    /// The statuses of the devices that answered, sorted by device.
     pub reports: Vec<StatusReport>,
     /// Devices that belong to the rig but did not answer, with the reason.
     pub missed: BTreeMap<DeviceId, String>,
@@ -54,17 +60,34 @@ pub struct RigSnapshot {
 
 impl RigSnapshot {
     /// Asks all devices now.
+    #[must_use]
     pub fn take(session: &Session) -> Self {
-        let presence = session.presence(STATUS_TIMEOUT);
-        Self::of(presence, session.statuses(STATUS_TIMEOUT))
+        let mut presence = session.presence(STATUS_TIMEOUT);
+        let StatusReplies { reports, unreadable } = session.status_replies(STATUS_TIMEOUT);
+        presence.missed.extend(unreadable);
+        Self::of(presence, reports)
+    }
+
+    /// As [`take`](Self::take), with the devices' hosts: devices read these only while somebody asks, so whoever comes first asks
+    /// twice.
+    #[must_use]
+    pub fn take_with_hosts(session: &Session) -> Self {
+        let first = Self::take(session);
+        if first.reports.iter().all(|report| has_fresh_host(&report.status)) {
+            return first;
+        }
+        std::thread::sleep(HOST_READING);
+        Self::take(session)
     }
 
     /// From what the devices said.
+    #[must_use]
     pub fn of(presence: Presence, reports: Vec<StatusReport>) -> Self {
         let mut missed = presence.missed;
         // Those that answered are taken out below.
-        let silent = presence.here.into_iter().map(|device| (device, "does not say how it is".to_owned()));
-        missed.extend(silent);
+        for device in presence.here {
+            missed.entry(device).or_insert_with(|| "does not say how it is".to_owned());
+        }
         missed.retain(|device, _| !reports.iter().any(|report| report.status.device == *device));
         let common = rig_time::common(&reports);
         let clock = ReportedRigTime::best(&reports);
@@ -75,21 +98,24 @@ impl RigSnapshot {
     ///
     /// # Errors
     /// [`NoRigTime`].
-    pub fn require_time(self) -> anyhow::Result<Self> {
-        if self.clock.is_some() { Ok(self) } else { Err(NoRigTime.into()) }
+    pub fn require_time(self) -> Result<Self, NoRigTime> {
+        if self.clock.is_some() { Ok(self) } else { Err(NoRigTime) }
     }
 
     /// Rig time now, if any device knows it.
+    #[must_use]
     pub fn time(&self) -> Option<Timestamp<Rig>> {
         Some(self.clock?.at(Instant::now()))
     }
 
     /// Rig time now. Call it only after [`require_time`](Self::require_time) or [`time`](Self::time) succeeded.
+    #[must_use]
     pub fn now(&self) -> Timestamp<Rig> {
         self.time().expect("checked before an order is made")
     }
 
     /// The instant on this host's clock when rig time was `at`; now, if `at` is in the future.
+    #[must_use]
     pub fn when(&self, at: Timestamp<Rig>) -> Instant {
         let now = Instant::now();
         now.checked_sub((self.now() - at).to_duration()).unwrap_or(now)
@@ -101,12 +127,22 @@ impl RigSnapshot {
     }
 
     /// The frame period of the slowest camera.
+    #[must_use]
     pub fn longest_period(&self) -> Span {
         let periods = self.rates().map(FrameGrid::period);
         periods.max().unwrap_or(SLOWEST_PERIOD)
     }
 
+    /// Whether all frames of `order` come within ten seconds, so that devices are asked for their answers at once. A longer order,
+    /// and every take, can be stopped.
+    #[must_use]
+    pub fn is_short(&self, order: &Order) -> bool {
+        let left = self.settled(order).map(|settled| (settled - self.now_for(order)).to_duration());
+        !matches!(order.kind(), OrderKind::Take { .. }) && left.is_some_and(|left| left < SHORT)
+    }
+
     /// The instant by which all frames of `order` have arrived at their devices.
+    #[must_use]
     pub fn settled(&self, order: &Order) -> Option<Timestamp<Rig>> {
         let frames = self.reports.iter().filter_map(|report| report.status.frames.as_ref());
         let latency = frames.map(|frames| frames.latency_ns).max().unwrap_or_default();
@@ -119,12 +155,14 @@ impl RigSnapshot {
 
     /// The frame instant of the slowest camera nearest to `at`. Cameras of other rates have a frame there too if any instant
     /// is common to all, so that all begin and end together.
+    #[must_use]
     pub fn snap_to_grid(&self, at: Timestamp<Rig>) -> Timestamp<Rig> {
         let slowest = self.rates().max_by_key(|rate| rate.period());
         slowest.map_or(at, |rate| rate.instant(rate.nearest(at)))
     }
 
     /// The reasons why the device with `status` is not ready, or does not fit the other devices.
+    #[must_use]
     pub fn objections(&self, status: &Status) -> Vec<String> {
         let mut problems = Readiness::judge(status, None).problems;
         problems.extend(self.common.objections(status));
@@ -132,53 +170,40 @@ impl RigSnapshot {
     }
 
     /// What the `targets` have in common.
+    #[must_use]
     pub fn common_of(&self, targets: &Targets) -> RigAgreement {
         rig_time::common(self.reports.iter().filter(|report| targets.include(&report.status.device)))
     }
 
     /// Rig time now on the time scale of `order`, if a device that is on it answered; else that of most devices.
+    #[must_use]
     pub fn now_for(&self, order: &Order) -> Timestamp<Rig> {
         let named = order.timescale().and_then(|own| ReportedRigTime::best_on(&self.reports, Some(own)));
         named.map_or_else(|| self.now(), |clock| clock.at(Instant::now()))
     }
 
     /// Whether the `targets` are on one time scale and take frames at one rate.
+    #[must_use]
     pub fn is_alike(&self, targets: &Targets) -> bool {
         let meant = self.reports.iter().filter(|report| targets.include(&report.status.device));
         meant.map(|report| &report.status).all(|status| self.common.objections(status).is_empty())
     }
-
-    /// Warns of each target that is not ready.
-    pub fn warn_of_unready(&self, targets: &Targets) {
-        for report in self.reports.iter().filter(|report| targets.include(&report.status.device)) {
-            let problems = self.objections(&report.status);
-            if !problems.is_empty() {
-                warn(&format!("{} is not ready: {}", report.status.device, problems.join("; ")));
-            }
-        }
-        for (device, why) in self.missed.iter().filter(|(device, _)| targets.include(device)) {
-            warn(&format!("{device} is not ready: {why}"));
-        }
-    }
 }
 
 /// `<kind>-<UTC date>-<time>-<random>`, so that ids sort by the time of the pictures.
-pub fn default_id(kind: &str, at: Timestamp<Rig>, random: u16) -> anyhow::Result<OrderId> {
-    let time = jiff::Timestamp::from_nanosecond(at.as_nanos().into())?;
-    Ok(OrderId::new(format!("{kind}-{}-{random:04x}", time.strftime("%Y%m%d-%H%M%S")))?)
+///
+/// # Errors
+/// [`NameError`]: `kind` has characters that no name has, or is too long.
+pub fn default_id(kind: &str, at: Timestamp<Rig>, random: u16) -> Result<OrderId, NameError> {
+    let time = jiff::Timestamp::from_nanosecond(at.as_nanos().into()).unwrap_or(jiff::Timestamp::MAX);
+    OrderId::new(format!("{kind}-{}-{random:04x}", time.strftime("%Y%m%d-%H%M%S")))
 }
 
 /// How long to wait for answers: until all frames have arrived, or are known not to come, and are written.
+#[must_use]
 pub fn timeout(order: &Order, now: Timestamp<Rig>, settled: Option<Timestamp<Rig>>) -> Duration {
     let settled = settled.unwrap_or(order.at()) - now;
     settled.max(GRACE).to_duration() + WRITING
-}
-
-/// An instant relative to `now`, in words.
-pub fn relative(at: Timestamp<Rig>, now: Timestamp<Rig>) -> String {
-    let from_now = at - now;
-    let secs = from_now.abs().as_secs_f64();
-    if from_now.is_negative() { format!("{secs:.3} s ago") } else { format!("in {secs:.3} s") }
 }
 
 #[cfg(test)]
@@ -242,11 +267,5 @@ mod tests {
         let near = |at: Timestamp<Rig>, expected: Timestamp<Rig>| (at - expected).abs() < Span::from_secs(60);
         assert!(near(now_for(Some(8)), NOW - hour), "two devices of three are on the other one");
         assert!([Some(7), Some(9), None].into_iter().all(|timescale| near(now_for(timescale), NOW)));
-    }
-
-    #[test]
-    fn instants_are_described_relative_to_now() {
-        assert_eq!(relative(NOW + Span::from_millis(500), NOW), "in 0.500 s");
-        assert_eq!(relative(NOW - Span::from_millis(1250), NOW), "1.250 s ago");
     }
 }

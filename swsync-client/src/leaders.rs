@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::status::{LeaderSplit, RigAgreement};
 use swsync_rig::Session;
 
-use super::snapshot::RigSnapshot;
+use crate::snapshot::RigSnapshot;
 
 /// How long devices may follow different leaders. Chosen: an election takes three seconds at most, and clients ask at least
 /// every four.
@@ -19,6 +20,7 @@ const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How the `targets` are split, if they follow different leaders for longer than a handover takes. `now`: a snapshot that was
 /// just taken. Asks only if they differ there.
+#[must_use]
 pub fn lasting_split(session: &Session, targets: &Targets, now: &RigSnapshot) -> Option<LeaderSplit> {
     let begun = Instant::now();
     let mut split = now.common_of(targets).split()?;
@@ -29,15 +31,26 @@ pub fn lasting_split(session: &Session, targets: &Targets, now: &RigSnapshot) ->
     Some(split)
 }
 
+/// A time scale and one of its leaders, with the devices that follow it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Following {
+    /// The time scale's id, as 16 hexadecimal digits.
+    pub timescale: String,
+    /// The leader: the device's id, or the id of its time server if it did not answer.
+    pub leader: String,
+    /// The devices that follow it.
+    pub devices: Vec<DeviceId>,
+}
+
 /// Each time scale and leader, with the devices that follow it.
-pub fn json(common: &RigAgreement) -> Value {
+#[must_use]
+pub fn followings(common: &RigAgreement) -> Vec<Following> {
     let leaders = common.leaders().flat_map(|(timescale, leaders)| {
-        leaders.into_iter().map(move |(leader, devices)| {
-            json!({
-                "timescale": timescale.to_string(),
-                "leader": common.leader_name(leader),
-                "devices": devices,
-            })
+        leaders.into_iter().map(move |(leader, devices)| Following {
+            timescale: timescale.to_string(),
+            leader: common.leader_name(leader),
+            devices: devices.into_iter().cloned().collect(),
         })
     });
     leaders.collect()

@@ -1,13 +1,6 @@
-//! Helpers of the tests of this crate, of swsync-media and of swsync-lab: valid values, of which a test changes one field,
-//! takes on disk, and runs of a program.
+//! Helpers of the tests of this crate and of those above it: valid values, of which a test changes one field.
 
 #![expect(missing_docs, reason = "only for tests")]
-
-mod program;
-mod takes;
-
-pub use program::{Ran, command};
-pub use takes::{FIRST, TakeBuilder, info};
 
 use swsync_core::frame::SyncState;
 use swsync_core::frame::{FrameDetails, FrameInfo, LockState};
@@ -64,12 +57,18 @@ pub fn status(device: &str) -> Status {
             latency_ns: Span::ZERO,
         }),
         storage: None,
+        host: None,
+        camera: None,
+        recording_left_ns: None,
+        versions: None,
+        last_error: None,
         open: vec![progress("o1")],
         saved: 17,
         missed: 2,
         problems: Vec::new(),
         refused: Vec::new(),
         timescale_change: None,
+        place: Default::default(),
     }
 }
 
