@@ -8,8 +8,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use swsync_client::settings::{self, Setting};
 use swsync_core::name::Name;
-use swsync_rig::settings::{self, Setting};
 
 use crate::error_report::failure;
 use crate::output;
@@ -137,15 +137,19 @@ pub fn run(args: &InstallDeviceArgs) -> anyhow::Result<ExitCode> {
 fn settings(args: &InstallDeviceArgs, answers: &mut Answers) -> anyhow::Result<Vec<(Setting, String)>> {
     let text = |name: &Option<Name>| name.as_ref().map(Name::to_string);
     let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
-    let rig = answers.value("name of the rig", text(&args.rig), swsync_rig::DEFAULT_RIG, name)?;
-    let id =
-        answers.value("id of this device", text(&args.device_id), &swsync_rig::default_device_id(), name)?;
+    let rig = answers.value("name of the rig", text(&args.rig), swsync_client::DEFAULT_RIG, name)?;
+    let id = answers.value(
+        "id of this device",
+        text(&args.device_id),
+        &swsync_client::default_device_id(),
+        name,
+    )?;
     let mut settings = Vec::new();
-    if rig.as_str() != swsync_rig::DEFAULT_RIG {
+    if rig.as_str() != swsync_client::DEFAULT_RIG {
         settings.push((Setting::Rig, rig.to_string()));
     }
     // Of a card that is written elsewhere the id is not known yet, nor is it of one of two cameras.
-    if id.as_str() != swsync_rig::default_device_id() {
+    if id.as_str() != swsync_client::default_device_id() {
         settings.push((Setting::DeviceId, id.to_string()));
     }
     if let Some(connect) = &args.connect {
