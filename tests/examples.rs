@@ -82,3 +82,61 @@ fn assert_reports_errors(example: fn() -> Command) {
     let ended = run(&bed, example(), &bed.path("shots"), &["--camera-name", "nope"]);
     ended.assert_failed(1, &["nope"]);
 }
+
+/// The environment of an example that is the only device of its rig.
+fn alone(bed: &TestBed, mut example: Command) -> Command {
+    example.env("SWSYNC_RIG", bed.rig_name()).env("SWSYNC_CONFIG", "/dev/null").current_dir(bed.path("."));
+    example
+}
+
+#[test]
+fn the_c_example_compiles_without_a_warning_and_takes_a_picture() {
+    let bed = TestBed::exclusive();
+    let program = bed.path("shoot");
+    let line = format!(
+        "cc -std=c99 -Wall -Wextra -Werror {} -o {} $(pkg-config --cflags --libs gstreamer-1.0)",
+        source("examples/c/shoot.c").display(),
+        program.display()
+    );
+    let compiled = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let ended = retry_on_drops(|| {
+        let mut example = alone(&bed, command(&program));
+        let ended = Process::start("shoot", &bed.path("."), example.arg("simulated")).wait();
+        (ended.code == Some(0)).then_some(ended)
+    });
+    assert!(
+        ended.out.contains("camera locked") && ended.out.ends_with("complete, devices: 1\n"),
+        "{ended:#?}"
+    );
+}
+
+#[test]
+fn python_gets_frames_with_their_instants() {
+    let bed = TestBed::exclusive();
+    let Some(python) = std::env::var_os("SWSYNC_PYTHON").map(std::path::PathBuf::from) else {
+        return assert!(!crate::is_set("CI", "frames in Python: no SWSYNC_PYTHON"));
+    };
+    // numpy and OpenCV are in the tools' own environment, GStreamer's bindings in the system's.
+    let library = python.parent().unwrap().parent().unwrap().join("lib");
+    let version = std::fs::read_dir(library).unwrap().next().unwrap().unwrap().path();
+    let mut example = alone(&bed, command("python3"));
+    example.env("PYTHONPATH", version.join("site-packages"));
+    example.arg(source("examples/python/capture_times.py")).args(["--simulated", "--frames", "10"]);
+    let ended = Process::start("python", &bed.path("."), example.args(["--opencv", "last.png"])).wait();
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let frames: Vec<(i64, i64)> = ended
+        .out
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ').map(|word| word.parse::<i64>());
+            (words.next().unwrap().unwrap(), words.next().unwrap().unwrap())
+        })
+        .collect();
+    assert_eq!(frames.len(), 10, "{ended:#?}");
+    for (number, time) in frames {
+        let off = time - i64::try_from(i128::from(number) * 1_000_000_000 / 30).unwrap();
+        assert!(off.abs() < 1_000_000, "frame {number} is {off} ns off the grid: {ended:#?}");
+    }
+    assert!(bed.path("last.png").is_file(), "OpenCV wrote no picture");
+}

@@ -16,6 +16,7 @@ mod camera_settings;
 mod cameras;
 mod chrony;
 mod collect;
+mod device_service;
 mod elections;
 mod examples;
 mod health;
@@ -31,6 +32,7 @@ mod rig;
 mod shots;
 mod takes;
 mod time_scale;
+mod tutorials;
 
 use std::env;
 use std::io::Write as _;

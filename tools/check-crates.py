@@ -23,6 +23,7 @@ ARROWS = {
     "gst-plugin-swsync": ["swsync-core", "swsync-time", "swsync-files", "swsync-host", "swsync-rig"],
     "swsync-cli": ["swsync-core", "swsync-files", "swsync-host", "swsync-rig", "swsync-client"],
     "swsync-media": ["swsync-core", "swsync-files", "swsync-client", "swsync-cli"],
+    "swsync-device": [],
     "swsync-lab": None,  # everything
     "swsync-example": [],
     "swsync-fuzz-properties": ["swsync-core", "swsync-files"],

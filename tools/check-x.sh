@@ -11,8 +11,8 @@ folder=$1
 rm -rf "$folder"
 mkdir -p "$folder"/{old,checkout/crate/src}
 cp -r "$top"/{x,tools} "$folder/checkout"
-# That one is about the real crates.
-printf '#!/bin/sh\n' >"$folder/checkout/tools/check-crates.py"
+# Those are about the real crates and pages.
+printf "#!/bin/sh\n" | tee "$folder/checkout/tools/check-crates.py" >"$folder/checkout/tools/check-docs.py"
 cd "$folder/checkout"
 rust=$(rustc --version)
 rust=${rust#rustc }

@@ -3,8 +3,9 @@
 # old. `x` runs this as root, in a mount namespace of its own, so whatever is mounted here goes
 # with the process, even when it is killed.
 #
-#   make-root.sh ROOT STAMP LOG CA MOUNT-POINT...
+#   make-root.sh ROOT STAMP LOG CA LIST MOUNT-POINT...
 #
+# LIST: the file of the packages. SWSYNC_ARCHITECTURE: Debian's name of another architecture, which this kernel runs (qemu-user).
 # ROOT appears in one rename when debootstrap is through with it; STAMP appears in it when all
 # packages are in. A run that was interrupted is taken up at the last of the two.
 set -euo pipefail
@@ -14,8 +15,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 # shellcheck source=tools/lib.sh
 source "$here/lib.sh"
 
-root=$1 stamp=$2 log=$3 ca=$4
-shift 4
+root=$1 stamp=$2 log=$3 ca=$4 list=$5
+shift 5
 mount_points=("$@")
 suite=trixie
 steps=3
@@ -39,12 +40,12 @@ main() {
     fi
     if [[ ! -e $root/$stamp ]]; then
         prepare_apt
-        phase "$log" "[3/$steps] compiler, GStreamer and libcamera (apt)" in_root install_packages ||
+        phase "$log" "[3/$steps] what ${list##*/} names (apt)" in_root install_packages ||
             die 'is the network there, and the disk not full? Then run the same command again.'
         install_virtual_cameras
         touch "$root/etc/swsync-root"
         sync -f "$root"
-        rm -f "$root"/.packages-*
+        rm -f "$root/${stamp%-*}"-*
         touch "$root/$stamp"
     fi
     # An unprivileged user cannot make these later, when entering.
@@ -93,7 +94,7 @@ run_debootstrap() {
     local scripts=/usr/share/debootstrap/scripts script=()
     # A debootstrap older than the suite: what unstable needs serves every newer suite.
     [[ -e $scripts/$suite ]] || script=("$scripts/sid")
-    debootstrap --variant=minbase --include=ca-certificates "$suite" "$root.partial" \
+    debootstrap ${SWSYNC_ARCHITECTURE:+--arch="$SWSYNC_ARCHITECTURE"} --variant=minbase --include=ca-certificates "$suite" "$root.partial" \
         "${@:-}" "${script[@]}"
 }
 
@@ -130,7 +131,7 @@ prepare_apt() {
 in_root() {
     local function=$1
     chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
-        DEBIAN_FRONTEND=noninteractive PACKAGES="$(read_list "$here/packages.txt" | tr '\n' ' ')" \
+        DEBIAN_FRONTEND=noninteractive PACKAGES="$(read_list "$list" | tr '\n' ' ')" \
         /bin/bash -c "$(declare -f apt_install "$function"); set -eu; $function"
 }
 

@@ -21,6 +21,7 @@ pub mod forget;
 pub mod handover;
 mod http;
 pub mod identify;
+pub mod install_device;
 pub mod key;
 pub mod list_takes;
 pub mod lock;

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    camera_settings, certify, collect, config, doctor, exit, forget, handover, identify, key, list_takes,
-    lock, log, manual, metrics, name, panel, preset, record, remove_takes, shoot, status, take_note,
+    camera_settings, certify, collect, config, doctor, exit, forget, handover, identify, install_device, key,
+    list_takes, lock, log, manual, metrics, name, panel, preset, record, remove_takes, shoot, status,
+    take_note,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.
@@ -44,6 +45,7 @@ enum Command {
     Preset(preset::PresetArgs),
     Config(config::ConfigArgs),
     Key(key::KeyArgs),
+    InstallDevice(install_device::InstallDeviceArgs),
     Panel(panel::PanelArgs),
     Metrics(metrics::MetricsArgs),
     Completions(manual::CompletionsArgs),
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Preset(args) => preset::run(args),
         Command::Config(args) => config::run(args),
         Command::Key(args) => key::run(args),
+        Command::InstallDevice(args) => install_device::run(args),
         Command::Panel(args) => panel::run(args),
         Command::Metrics(args) => metrics::run(args),
         Command::Completions(args) => manual::completions(args, &command()),

@@ -68,6 +68,6 @@ pub use rig::{CollectedPart, OrderingError, PATIENCE, Rig};
 pub use snapshot::{NoRigTime, RigSnapshot};
 pub use statuses::{StatusUpdate, Statuses};
 pub use swsync_rig::{
-    ControlError, DeviceOutcome, Presence, RigConfig, Session, StatusReport, Summary, host_name, key_file,
-    settings, share,
+    ControlError, DEFAULT_RIG, DeviceOutcome, Presence, RigConfig, Session, StatusReport, Summary,
+    default_device_id, host_name, key_file, settings, share,
 };

@@ -7,7 +7,39 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::net::if_::InterfaceFlags;
 
-/// The host's name up to the first dot: the default id of a device.
+/// Names that systems come with. A hundred boards fresh from the card have one of them.
+const FRESH: [&str; 10] = [
+    "raspberrypi",
+    "raspberry",
+    "debian",
+    "ubuntu",
+    "jetson",
+    "orangepi",
+    "rock",
+    "armbian",
+    "localhost",
+    "linux",
+];
+
+/// The default id of a device: the host's name, or if that is what its system came with, the name and the end of the board's
+/// serial number, so that no two are alike: `raspberrypi-9f3c01d2`.
+#[must_use]
+pub fn default_device_id() -> String {
+    let serial = ["/proc/device-tree/serial-number", "/etc/machine-id"];
+    let serial = serial.into_iter().find_map(|path| std::fs::read_to_string(path).ok());
+    told_apart(&host_name(), serial.as_deref())
+}
+
+fn told_apart(host: &str, serial: Option<&str>) -> String {
+    let digits: Vec<char> = serial.unwrap_or_default().chars().filter(char::is_ascii_hexdigit).collect();
+    if !FRESH.contains(&host.to_ascii_lowercase().as_str()) || digits.len() < 8 {
+        return host.to_owned();
+    }
+    let end: String = digits[digits.len() - 8..].iter().collect();
+    format!("{host}-{}", end.to_ascii_lowercase())
+}
+
+/// The host's name up to the first dot.
 #[must_use]
 pub fn host_name() -> String {
     let uname = rustix::system::uname();
@@ -96,4 +128,19 @@ fn interface_addresses() -> Vec<(String, IpAddr)> {
         })
         .filter(|(_, ip)| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boards_with_the_name_that_they_came_with_are_told_apart() {
+        assert_eq!(told_apart("raspberrypi", Some("100000009F3C01D2\0")), "raspberrypi-9f3c01d2");
+        assert_eq!(told_apart("raspberrypi", Some("10000000a1b2c3d4\0")), "raspberrypi-a1b2c3d4");
+        assert_eq!(told_apart("Debian", Some("0123456789abcdef0123456789abcdef\n")), "Debian-89abcdef");
+        assert_eq!(told_apart("cam07", Some("100000009f3c01d2\0")), "cam07", "named by someone");
+        assert_eq!(told_apart("raspberrypi", None), "raspberrypi", "nothing tells it apart");
+        assert_eq!(told_apart("raspberrypi", Some("0\n")), "raspberrypi");
+    }
 }

@@ -59,7 +59,7 @@ pub use config::{DEFAULT_RIG, RigConfig, Search};
 pub use device_handler::{DeviceHandler, Reply};
 pub use doctor::{HubView, InView};
 pub use error::ControlError;
-pub use host::{free_loopback, host_name};
+pub use host::{default_device_id, free_loopback, host_name};
 pub use key_hint::key_hint;
 pub use membership::Membership;
 pub use outcome::{DeviceOutcome, Summary};

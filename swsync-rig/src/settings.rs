@@ -35,10 +35,10 @@ use swsync_core::path_offset;
 use swsync_core::time::Span;
 
 use crate::key_file;
-use crate::{DEFAULT_RIG, RigConfig, host_name};
+use crate::{DEFAULT_RIG, RigConfig, default_device_id};
 
 pub use error::SettingsError;
-pub use file::CONFIG_VARIABLE;
+pub use file::{CONFIG_VARIABLE, keep};
 pub use secrets::{endpoint_without_secrets, without_secrets};
 
 /// One of the settings.
@@ -262,7 +262,7 @@ impl RigSettings {
     pub fn shown(&self, setting: Setting) -> Option<String> {
         let default = || match setting {
             Setting::Rig => Some(DEFAULT_RIG.to_owned()),
-            Setting::DeviceId => Some(host_name()),
+            Setting::DeviceId => Some(default_device_id()),
             Setting::Connect | Setting::Listen | Setting::KeyFile | Setting::PathOffset => None,
         };
         self.value(setting).map(|value| setting.shown(value)).or_else(default)
@@ -299,7 +299,7 @@ impl RigSettings {
     pub fn device(&self) -> Result<DeviceId, SettingsError> {
         match self.value(Setting::DeviceId) {
             Some(id) => self.name(Setting::DeviceId, id),
-            None => Name::new(host_name()).map_err(SettingsError::HostName),
+            None => Name::new(default_device_id()).map_err(SettingsError::HostName),
         }
     }
 

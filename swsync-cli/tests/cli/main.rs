@@ -6,6 +6,7 @@ mod doctor;
 mod errors;
 mod exit_codes;
 mod handover;
+mod install_device;
 mod key;
 mod manual;
 mod rig;

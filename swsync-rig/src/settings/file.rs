@@ -110,7 +110,24 @@ pub fn keep_path_offset(
         },
         None => (own_folder(variable).unwrap_or_else(|| etc.to_owned()).join(NAME), String::new()),
     };
-    let text = with_path_offset(&text, offset);
+    keep_in(path, &text, &[(Setting::PathOffset, path_offset::text(offset))])
+}
+
+/// Sets `values` in the file at `path`, and keeps the rest of it. Makes the file if there is none.
+///
+/// # Errors
+/// [`SettingsError`]: the file is no configuration, would be none with these values, or cannot be read or written.
+pub fn keep(path: &Path, values: &[(Setting, String)]) -> Result<(), SettingsError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if is_missing(&error) => String::new(),
+        Err(source) => return Err(SettingsError::Unreadable { path: path.to_owned(), source }),
+    };
+    keep_in(path.to_owned(), &text, values).map(drop)
+}
+
+fn keep_in(path: PathBuf, text: &str, values: &[(Setting, String)]) -> Result<PathBuf, SettingsError> {
+    let text = values.iter().fold(text.to_owned(), |text, (setting, value)| with(&text, *setting, value));
     // What was read as settings is read as settings again.
     ConfigFile::parse(path.clone(), &text)?;
     swsync_files::write_whole(&path, text.as_bytes())
@@ -118,16 +135,17 @@ pub fn keep_path_offset(
     Ok(path)
 }
 
-/// `text` of a file with this path offset in place of any before. A file of settings has no tables, so each of its lines that begins
-/// with the name is the setting.
-fn with_path_offset(text: &str, offset: Span) -> String {
-    let name = Setting::PathOffset.name();
+/// `text` of a file with this value of a setting in place of any before. A file of settings has no tables, so each of its lines that
+/// begins with the name is the setting.
+fn with(text: &str, setting: Setting, value: &str) -> String {
+    let name = setting.name();
     let is_setting = |line: &str| {
         let key = line.trim_start().strip_prefix(name);
         key.is_some_and(|rest| rest.trim_start().starts_with('='))
     };
     let mut lines: Vec<_> = text.lines().filter(|line| !is_setting(line)).map(str::to_owned).collect();
-    lines.push(format!("{name} = \"{}\"", path_offset::text(offset)));
+    // A text of JSON is one of TOML.
+    lines.push(format!("{name} = {}", serde_json::Value::from(value)));
     lines.join("\n") + "\n"
 }
 

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Whether the packages do what a user expects, in a Debian 13 that has nothing else: check-packages.sh FOLDER CLEAN CA. FOLDER has the .deb
+# files; CLEAN is a root with debootstrap's least, which is not written to. `./x package` runs this as root, in a mount namespace of its own.
+set -euo pipefail
+
+folder=$1 clean=$2 ca=$3
+# shellcheck source=tools/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# What is written goes into memory, and is gone with this process.
+work=$(mktemp -d)
+mount -t tmpfs swsync "$work"
+mkdir "$work"/{above,work,root}
+mount -t overlay -o "lowerdir=$clean,upperdir=$work/above,workdir=$work/work" swsync "$work/root"
+root=$work/root
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+cp "$folder"/*.deb "$root/tmp"
+in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
+alone() { unshare --net chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/var/lib/swsync LC_ALL=C.UTF-8 bash -euc "ip link set lo up multicast on; ip route add 224.0.0.0/4 dev lo; $1"; }
+all_files() { in_root find / -xdev -not -path '/proc/*' -not -path '/tmp/*' -iname '*swsync*' | sort; }
+
+say 'installing in a clean Debian 13'
+if [[ -r $ca ]]; then
+    mkdir -p "$root/etc/ssl/certs"
+    cp -L "$ca" "$root/etc/ssl/host-ca.crt"
+    printf 'Acquire::https::CaInfo "/etc/ssl/host-ca.crt";\n' >"$root/etc/apt/apt.conf.d/90ca"
+fi
+in_root apt-get -qq update
+in_root sh -c 'apt-get -qq install --no-install-recommends -y /tmp/*.deb gstreamer1.0-plugins-base gstreamer1.0-plugins-good iproute2 \
+    libcamera-ipa' >"$folder/install.log" 2>&1 || { tail -20 "$folder/install.log" >&2; die 'the packages cannot be installed'; }
+begun=$SECONDS
+
+say 'a line of configuration, and a device joins'
+in_root swsync install-device --yes --rig stage --simulated --size 320x240 --no-start
+# shellcheck disable=SC2016 # for the shell in there
+alone '
+    exec 2>&1
+    runs() { setpriv --reuid=swsync --regid=swsync --init-groups env GST_REGISTRY=/var/cache/swsync/registry.bin "$@"; }
+    install -d -o swsync -g swsync /var/lib/swsync /var/cache/swsync
+    SWSYNC_DEVICE_ID=first runs swsync-device camera &
+    SWSYNC_DEVICE_ID=second runs swsync-device camera &
+    for try in $(seq 100); do
+        if swsync status --json 2>/dev/null >/tmp/status && [ "$(grep -o "\"answered\":true" /tmp/status | wc -l)" = 2 ]; then
+            echo "two devices after $SECONDS s"
+            [ $SECONDS -le 10 ] || echo "LATE"
+            for shot in 1 2 3 4 5 6; do swsync shoot --max-error none && break; sleep 2; done
+            kill %1 %2
+            wait %1 && wait %2
+            exit
+        fi
+        sleep 0.1
+    done
+    echo "no rig"; swsync status; exit 1
+' | tee "$folder/run.log"
+! grep -q LATE "$folder/run.log" || say 'exception: the devices took more than 10 s to join'
+[[ $(find "$root/var/lib/swsync/takes" -name '*.jpg' | wc -l) -ge 2 ]] || die 'the shot left no two pictures'
+
+say 'an upgrade, then a purge'
+in_root sh -c 'dpkg --install /tmp/*.deb' >/dev/null
+[[ -s $root/etc/swsync/config.toml && -s $root/etc/swsync/device.d/camera.conf ]] || die 'the upgrade lost the configuration'
+rm -rf "$root/var/lib/swsync/takes"
+in_root apt-get -qq purge -y swsync swsync-lab gstreamer1.0-swsync >/dev/null
+rm -f "$root/etc/swsync/config.toml" # the user's, not the packages'
+left=$(all_files)
+[[ -z $left ]] || die "left behind: $left"
+say "all is well, $((SECONDS - begun)) s after the installation"
