@@ -59,8 +59,8 @@ Examples:
   swsync get                                            what is set, and what the cameras use
 
 Columns:
-  result  in effect: in use from the change's frame on; late: from a later frame on; no effect: the camera
-          uses other values; refused, no answer: see the last column
+  result  in effect: in use from the change's frame on; early, late: from another frame on; no effect: the
+          camera uses other values; not set, no answer: see the last column
   used    what the camera used in that frame, as it reports it: cameras round
   phase   kept: every frame stayed on the frame grid; else when the lock was lost, and when it was back
 

@@ -112,7 +112,11 @@ fn row(device: &DeviceChange) -> (&'static str, String, String) {
     };
     match &outcome.state {
         ChangeState::Seen { frame, first: Some(first), phase, .. } => {
-            let result = if first == frame { "in effect" } else { "late" };
+            let result = match first.cmp(frame) {
+                std::cmp::Ordering::Less => "early",
+                std::cmp::Ordering::Equal => "in effect",
+                std::cmp::Ordering::Greater => "late",
+            };
             (result, first.to_string(), phase_text(phase, *frame))
         }
         ChangeState::Seen { frame, first: None, phase, .. } => {
