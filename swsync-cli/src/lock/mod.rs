@@ -111,14 +111,32 @@ Exit codes:
 /// What `swsync unlock 3a --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct UnlockReport {
-    /// The frame from which on it holds.
-    pub frame: FrameNumber,
+    /// The frame from which on it holds; `None`: nothing was locked.
+    pub frame: Option<FrameNumber>,
     /// The devices that were asked to.
     pub devices: Vec<DeviceId>,
     /// Devices whose camera has neither auto exposure nor auto white balance: it is as the pipeline's properties say.
     pub without_automatics: Vec<DeviceId>,
     /// What did not go as it should, in words.
     pub problems: Vec<String>,
+}
+
+/// No camera has an automatic that could be off, and none was set by the rig.
+fn print_nothing_locked(args: &UnlockArgs, cameras: &[Camera], problems: Vec<String>) -> ExitCode {
+    let code = ExitCode::from(if problems.is_empty() { 0 } else { exit::INCOMPLETE });
+    if args.json {
+        let without_automatics = cameras.iter().map(|(device, _)| device.clone()).collect();
+        let report = UnlockReport { frame: None, devices: Vec::new(), without_automatics, problems };
+        output::line(
+            &serde_json::to_string(&report).expect("plain structs with string keys, which JSON can hold"),
+        );
+    } else {
+        problems.iter().for_each(|problem| warn(problem));
+        output::line(
+            "nothing is locked: no camera has automatics, and the rig has set none of what they set",
+        );
+    }
+    code
 }
 
 fn has_automatics(report: &CameraReport) -> bool {
@@ -184,8 +202,7 @@ pub fn unlock(args: &UnlockArgs) -> anyhow::Result<ExitCode> {
     let parts: Vec<_> =
         cameras.iter().filter_map(|(device, report)| unlocking_part(device, report)).collect();
     if parts.is_empty() {
-        problems.iter().for_each(|problem| warn(problem));
-        bail!("no camera has automatics, or was set by the rig: there is nothing to give back");
+        return Ok(print_nothing_locked(args, &cameras, problems));
     }
     let change = set(&session, "unlock", parts)?;
     problems.extend(report::problems(&change));
@@ -196,7 +213,8 @@ pub fn unlock(args: &UnlockArgs) -> anyhow::Result<ExitCode> {
         .collect();
     if args.json {
         let devices = change.devices.iter().map(|device| device.device.clone()).collect();
-        let report = UnlockReport { frame: change.frame, devices, without_automatics: without, problems };
+        let report =
+            UnlockReport { frame: Some(change.frame), devices, without_automatics: without, problems };
         output::line(
             &serde_json::to_string(&report).expect("plain structs with string keys, which JSON can hold"),
         );
