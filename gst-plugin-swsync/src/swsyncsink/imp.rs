@@ -69,7 +69,7 @@ enum State {
         membership: Membership,
         /// The takes, for `swsync collect`.
         share: Box<Share>,
-        _errors: Option<ErrorWatch>,
+        _errors: Option<Box<ErrorWatch>>,
     },
 }
 
@@ -251,7 +251,7 @@ impl BaseSinkImpl for SwsyncSink {
             self.description.clone(),
             Some(Box::new(storage)),
         );
-        let errors = self.description.watch_errors(&element);
+        let errors = self.description.watch_errors(&element).map(Box::new);
         let source = TakeSource { element, camera: self.description.camera.clone(), place };
         let worker = Worker::new(service.clone(), jobs);
         let writer = Box::new(WriterThread::start(store, settings.options, source, worker, activity)?);

@@ -8,11 +8,14 @@ use crate::table::{Align, Column, NOTHING, Table};
 /// The lines about these devices, with a blank line before each table.
 pub fn lines<'a>(statuses: impl Iterator<Item = &'a Status> + Clone) -> Vec<String> {
     let width = statuses.clone().map(|status| status.device.as_str().len()).max().unwrap_or_default();
-    let (hosts, cameras) = (host_table(width), camera_table(width));
+    let camera_rows: Vec<_> = statuses.clone().map(camera_row).collect();
+    let widest =
+        |column: usize| camera_rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let (hosts, cameras) = (host_table(width), camera_table([width, widest(1), widest(2)]));
     let mut lines = vec![String::new(), hosts.headings()];
-    lines.extend(statuses.clone().map(|status| hosts.row(&host_row(status))));
+    lines.extend(statuses.map(|status| hosts.row(&host_row(status))));
     lines.extend([String::new(), cameras.headings()]);
-    lines.extend(statuses.map(|status| cameras.row(&camera_row(status))));
+    lines.extend(camera_rows.iter().map(|row| cameras.row(row)));
     lines
 }
 
@@ -66,11 +69,12 @@ fn host_row(status: &Status) -> [String; 11] {
     ]
 }
 
-fn camera_table(width: usize) -> Table<9> {
+/// `widths`: of devices, models and pictures.
+fn camera_table([device, model, pictures]: [usize; 3]) -> Table<9> {
     Table::new([
-        column("device", width.max(6), Align::Left),
-        column("model", 10, Align::Left),
-        column("pictures", 26, Align::Left),
+        column("device", device.max(6), Align::Left),
+        column("model", model.max(5), Align::Left),
+        column("pictures", pictures.max(8), Align::Left),
         column("exposure ms", 11, Align::Right),
         column("gain", 5, Align::Right),
         column("left", 9, Align::Right),
