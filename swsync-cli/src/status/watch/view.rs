@@ -125,9 +125,9 @@ impl Screen<'_> {
         let filter = if model.filter.is_empty() { String::new() } else { format!(" [{}]", model.filter) };
         let text = match model.page {
             Page::Devices => {
-                format!(" s shoot  {stop}  Enter details  / filter{filter}  ? help  q quit{busy}")
+                format!(" s shoot  q quit  ? help  Enter info  / filter{filter}  {stop}{busy}")
             }
-            Page::Details(_) => format!(" Esc back  up/down other device  s shoot  {stop}  q quit{busy}"),
+            Page::Details(_) => format!(" Esc back  q quit  up/down other device  s shoot  {stop}{busy}"),
             Page::Help => " Esc back  q quit".to_owned(),
         };
         Line::styled(clean(&text), self.theme.title())
@@ -178,15 +178,29 @@ impl Screen<'_> {
         lines
     }
 
-    /// The latest messages, at most `room` of them, the last at the bottom.
+    /// The latest messages in `room` lines at most, the last at the bottom. Each is given as many lines as it needs, up to
+    /// [`MAX_LINES`].
     fn messages(&self, room: usize) -> Vec<Line<'static>> {
-        let latest = self.model.messages.iter().rev().take(room).rev();
-        let line = |logged: &super::model::Logged| {
-            let ago = self.now.saturating_sub(logged.at).as_secs();
-            let text = format!("{:>4}  {}", age(ago), logged.message.text);
-            Line::styled(clean(&text), self.theme.tone(logged.message.tone))
-        };
-        latest.map(line).collect()
+        let mut lines = Vec::new();
+        for logged in self.model.messages.iter().rev() {
+            let ago = age(self.now.saturating_sub(logged.at).as_secs());
+            let texts = wrapped(&logged.message.text, self.width.saturating_sub(6));
+            let style = self.theme.tone(logged.message.tone);
+            let text = |(index, text): (usize, String)| {
+                let begin = if index == 0 { format!("{ago:>4}  ") } else { " ".repeat(6) };
+                Line::styled(begin + &text, style)
+            };
+            let mut block: Vec<_> = texts.into_iter().take(MAX_LINES).enumerate().map(text).collect();
+            if block.len() > room.saturating_sub(lines.len()) {
+                if !lines.is_empty() {
+                    break;
+                }
+                block.truncate(room);
+            }
+            block.append(&mut lines);
+            lines = block;
+        }
+        lines
     }
 
     /// The table in `room` lines: the headings, and devices around the cursor, each with what is wrong with it below.

@@ -95,8 +95,58 @@ fn trouble_comes_first_and_says_what_it_is_in_80x24() {
     assert_eq!([at(" cam1"), at(" cam2"), at(" cam4")], [first + 4, first + 5, first + 6]);
     assert!(lines[first + 4].contains("+3.0") && lines[first + 4].ends_with('▃'), "{lines:#?}");
     assert!(lines[first + 2].contains('█'), "the last phase errors: {lines:#?}");
-    assert!(lines[23].ends_with("q quit") && lines[23].contains("s shoot  r record"), "{lines:#?}");
+    assert!(lines[23].starts_with(" s shoot  q quit") && lines[23].ends_with("r record"), "{lines:#?}");
     assert!(lines[22].contains("cam3 does not answer: lost 12 s ago"), "the latest message: {lines:#?}");
+}
+
+/// The screen that docs/status.md shows.
+fn screen_of_docs() -> String {
+    let mut model = Model::new("studio".into(), Duration::from_secs(1));
+    for second in 0..180_u64 {
+        let statuses = (1..=5).filter(|number| *number != 3 || second < 168).map(|number| {
+            let is_lost = number == 5 && second > 140;
+            let mut status =
+                if is_lost { lost(&format!("cam{number}")) } else { ready(&format!("cam{number}")) };
+            let clock = status.clock.as_mut().unwrap();
+            if is_lost {
+                clock.uncertainty_ns =
+                    Some(Span::from_micros(20 + 4 * (i64::try_from(second).unwrap() - 140)));
+            } else {
+                let phase =
+                    Span::from_micros([2, -4, 11, 1, -2][usize::try_from(second / 18 + number).unwrap() % 5]);
+                status.frames.as_mut().unwrap().newest.phase_error_ns = phase;
+            }
+            if second > 160 {
+                let mut order = progress("take-20270115-080000-beef");
+                (order.saved, order.bytes) = (30 * (second - 161), 3_000_000 * (second - 161));
+                order.at_ns = status.clock.unwrap().rig_time_ns - Span::from_secs(19);
+                status.open = vec![order];
+            }
+            status
+        });
+        let silent: &[&str] = if second < 168 { &[] } else { &["cam3"] };
+        model.handle_update(update(statuses.collect(), silent), false, Duration::from_secs(second));
+    }
+    model.handle_message(
+        Message::new(
+            Tone::Bad,
+            "NOT shot: cam3 is not ready: lost 12 s ago without a word: hung; cam5 is not \
+             ready: its clock is holdover, its camera is lost",
+        ),
+        Duration::from_secs(175),
+    );
+    let lines = screen(&model, PLAIN, Duration::from_secs(180), 80, 24);
+    let text = |line: &Line<'_>| line.spans.iter().map(|span| span.content.as_ref()).collect::<String>();
+    lines.iter().map(|line| text(line).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_screen_in_the_documentation_is_what_is_drawn() {
+    let shown = screen_of_docs();
+    println!("{shown}");
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/status.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&shown), "put this into docs/status.md:\n{shown}");
 }
 
 #[test]
