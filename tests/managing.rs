@@ -47,7 +47,8 @@ fn takes_are_listed_noted_and_removed_while_the_rig_records() {
     poll("it records", || {
         listed(&rig, "under-way").filter(|take| take["open"] == true && take["frames"].as_u64() > Some(5))
     });
-    run(&rig, &["rm", "--yes", "--force", "under-way"]).assert_failed(1, &["still records it", "swsync stop"]);
+    run(&rig, &["rm", "--yes", "--force", "under-way"])
+        .assert_failed(1, &["still records it", "swsync stop"]);
     done(&rig, &["note", "under-way", "while it is recorded"]);
     done(&rig, &["note", "later", "of before"]);
     run(&rig, &["stop", "under-way"]);

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swsync_cli::{
-    certify, collect, config, exit, forget, handover, key, list_takes, log, panel, record, remove_takes, shoot,
-    status, take_note,
+    certify, collect, config, exit, forget, handover, key, list_takes, log, panel, record, remove_takes,
+    shoot, status, take_note,
 };
 
 /// Orders, status, demo and laboratory of a camera rig.

@@ -108,7 +108,8 @@ pub fn run(args: &NoteArgs) -> anyhow::Result<ExitCode> {
         let Some(new) = &new else {
             match part.summary.note == latest {
                 true => devices.push(device.clone()),
-                false => without.push(NotNoted { device: device.clone(), why: "it has no note, or an older one".into() }),
+                false => without
+                    .push(NotNoted { device: device.clone(), why: "it has no note, or an older one".into() }),
             }
             continue;
         };

@@ -247,7 +247,9 @@ pub fn collect(
     let here = || files.iter().filter(|file| !gone.contains(&file.path));
     let known = |file: &'_ FileEntry| folder.collected.get_key_value(&file.path);
     let digests: Option<Vec<_>> = here().map(known).collect();
-    let sha256 = digests.filter(|_| complete && gone.is_empty()).map(|all| sha256_of_list(all.into_iter().map(|(path, digest)| (path.as_str(), digest))));
+    let sha256 = digests
+        .filter(|_| complete && gone.is_empty())
+        .map(|all| sha256_of_list(all.into_iter().map(|(path, digest)| (path.as_str(), digest))));
     Ok(Collected {
         folder: folder.path.clone(),
         files: here().count(),

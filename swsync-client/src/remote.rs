@@ -107,8 +107,10 @@ impl<'a> RemoteTakes<'a> {
             let after = all.last().map(|take| take.order.clone());
             match self.request(&FileRequest::Summaries { after: after.clone() }, QUICK) {
                 Ok((FileReply::Summaries { takes, more, unreadable: others }, _)) => {
-                    let rises = takes.iter().map(|take| Some(&take.order)).is_sorted_by(|one, next| one < next);
-                    let follows = takes.first().is_none_or(|first| after.is_none_or(|after| first.order > after));
+                    let rises =
+                        takes.iter().map(|take| Some(&take.order)).is_sorted_by(|one, next| one < next);
+                    let follows =
+                        takes.first().is_none_or(|first| after.is_none_or(|after| first.order > after));
                     if !rises || !follows || (more && takes.is_empty()) || all.len() > MOST_TAKES {
                         return Err(self.unbelievable("its list of takes is not in order".into()));
                     }

@@ -36,7 +36,9 @@ pub enum NotCollected {
         by: String,
     },
     /// A file of the copy on this host is not that of the device.
-    #[error("{device}: {path} in {folder} here is gone, or differs from the device's: collect it again, or --force")]
+    #[error(
+        "{device}: {path} in {folder} here is gone, or differs from the device's: collect it again, or --force"
+    )]
     NotHere {
         /// The device.
         device: DeviceId,

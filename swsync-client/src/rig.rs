@@ -194,8 +194,7 @@ impl Rig {
         let here = here.into_iter().filter(|device| targets.include(device));
         let mut parts = in_parallel(PARALLEL, here, |device| {
             let takes = self.takes_of(device.clone());
-            let result =
-                collect(&takes, order, out, |event| on_event(&device, event));
+            let result = collect(&takes, order, out, |event| on_event(&device, event));
             // The files are here; that their device does not know it is no error.
             if let Ok(collected) = &result
                 && let Err(error) = mark_collected(&takes, order, out, collected)

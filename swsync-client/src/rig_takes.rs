@@ -280,9 +280,9 @@ mod tests {
     }
 
     fn rig(lists: Vec<(&str, Vec<TakeSummary>, Vec<OrderProgress>)>) -> RigTakes {
-        let lists = lists.into_iter().map(|(device, takes, open)| {
-            (name(device), DeviceList { takes, unreadable: Vec::new(), open })
-        });
+        let lists = lists
+            .into_iter()
+            .map(|(device, takes, open)| (name(device), DeviceList { takes, unreadable: Vec::new(), open }));
         RigTakes::of(lists.collect(), BTreeMap::new())
     }
 
@@ -300,9 +300,15 @@ mod tests {
     #[test]
     fn devices_that_lack_an_order_are_named_unless_it_was_for_some() {
         let to_one = TakeSummary { targets: Some(1), ..summary("some", Some(2)) };
-        let rig = rig(vec![("a", vec![summary("all", Some(1)), to_one], Vec::new()), ("b", Vec::new(), Vec::new())]);
+        let rig = rig(vec![
+            ("a", vec![summary("all", Some(1)), to_one], Vec::new()),
+            ("b", Vec::new(), Vec::new()),
+        ]);
         let [all, some] = &rig.orders[..] else { panic!("{rig:?}") };
-        assert_eq!((all.lacking.iter().map(Name::as_str).collect::<Vec<_>>(), all.targets(2)), (vec!["b"], 2));
+        assert_eq!(
+            (all.lacking.iter().map(Name::as_str).collect::<Vec<_>>(), all.targets(2)),
+            (vec!["b"], 2)
+        );
         assert_eq!((some.lacking.len(), some.targets(2)), (0, 1));
     }
 

@@ -47,7 +47,9 @@ pub use disk_activity::{DiskActivity, MonitoredStorage};
 pub use journal::JournalFile;
 pub use location::{FileId, Location, LocationError};
 pub use loop_recording::Removal;
-pub use remove_take::{RemovedTake, collected_mark_path, hidden_prefix, hide_take, read_hidden, remove_hidden};
+pub use remove_take::{
+    RemovedTake, collected_mark_path, hidden_prefix, hide_take, read_hidden, remove_hidden,
+};
 pub use salvage::playable;
 pub use save::{NotSaved, Picture, RetryResult, SavedFile, SavedVideo};
 pub use segment::{BROKEN, SegmentFile};

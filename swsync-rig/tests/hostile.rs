@@ -368,7 +368,10 @@ fn a_digest_that_everybody_can_ask_for_does_not_delete() {
     let FileReply::Summaries { takes, .. } = ask(&stranger, &FileRequest::Summaries { after: None }) else {
         panic!("no list")
     };
-    assert!(takes[0].collected.as_ref().is_some_and(|mark| !mark.keyed), "the device knows better: {takes:?}");
+    assert!(
+        takes[0].collected.as_ref().is_some_and(|mark| !mark.keyed),
+        "the device knows better: {takes:?}"
+    );
     for sha256 in [None, Some("0a".repeat(32))] {
         let reply = ask(&stranger, &FileRequest::Remove { order: name("o1"), sha256 });
         assert!(matches!(&reply, FileReply::Refused { why } if why.contains("swsync key new")), "{reply:?}");

@@ -34,7 +34,8 @@ fn to_spread<'a>(notes: &'a Notes, orders: &[OrderId]) -> Vec<(&'a OrderId, &'a 
     let mut lacking = Vec::new();
     for (order, devices) in notes.iter().filter(|(order, _)| orders.contains(order)) {
         let Some(latest) = devices.values().flatten().max_by_key(|note| note.at_ns) else { continue };
-        let has_earlier = |note: &Option<TakeNote>| note.as_ref().is_none_or(|note| note.at_ns < latest.at_ns);
+        let has_earlier =
+            |note: &Option<TakeNote>| note.as_ref().is_none_or(|note| note.at_ns < latest.at_ns);
         let earlier = devices.iter().filter(|(_, note)| has_earlier(note));
         lacking.extend(earlier.map(|(device, _)| (order, device, latest)));
     }
@@ -59,7 +60,8 @@ mod tests {
 
     #[test]
     fn the_latest_note_goes_to_devices_that_lack_it() {
-        let devices = |notes: [Option<TakeNote>; 3]| ["a", "b", "c"].map(name).into_iter().zip(notes).collect();
+        let devices =
+            |notes: [Option<TakeNote>; 3]| ["a", "b", "c"].map(name).into_iter().zip(notes).collect();
         let notes = Notes::from([
             (name("o1"), devices([note(5), None, note(4)])),
             (name("o2"), devices([note(5), note(5), note(5)])),
@@ -67,7 +69,10 @@ mod tests {
             (name("other"), devices([note(5), None, None])),
         ]);
         let spread = to_spread(&notes, &[name("o1"), name("o2"), name("o3")]);
-        let spread: Vec<_> = spread.iter().map(|(order, device, note)| (order.as_str(), device.as_str(), note.at_ns.as_nanos())).collect();
+        let spread: Vec<_> = spread
+            .iter()
+            .map(|(order, device, note)| (order.as_str(), device.as_str(), note.at_ns.as_nanos()))
+            .collect();
         assert_eq!(spread, [("o1", "b", 5), ("o1", "c", 5)]);
     }
 }

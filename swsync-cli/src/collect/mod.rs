@@ -44,7 +44,8 @@ pub fn run(args: &CollectArgs) -> anyhow::Result<ExitCode> {
     let (devices, missed) = args.devices(rig.session())?;
     on_interrupt()?;
     let bars = Bars::new(args.json);
-    let DeviceTakes { takes, notes, unreadable: unreadable_there, mut silent } = list(args, rig.session(), &devices);
+    let DeviceTakes { takes, notes, unreadable: unreadable_there, mut silent } =
+        list(args, rig.session(), &devices);
     silent.extend(missed);
     silent.sort();
     let orders = args.chosen(&takes)?;

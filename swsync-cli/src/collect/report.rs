@@ -238,8 +238,16 @@ mod tests {
         assert_eq!(json(Path::new("x"), &some)["complete"], false);
         assert_eq!(row(&some.parts[0])[5], "unfinished");
         let kept = vec!["a.kept1.jpg".to_owned()];
-        let collected =
-            Collected { folder: "x".into(), files: 3, bytes: 9, fetched: 3, gone: 2, kept, complete: true, sha256: None };
+        let collected = Collected {
+            folder: "x".into(),
+            files: 3,
+            bytes: 9,
+            fetched: 3,
+            gone: 2,
+            kept,
+            complete: true,
+            sha256: None,
+        };
         let outcome = PartOutcome::Here { collected, deleted: 0 };
         some.parts[0].outcome = outcome;
         let state = row(&some.parts[0])[5].clone();

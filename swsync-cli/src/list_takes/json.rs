@@ -109,7 +109,9 @@ impl TakesJson {
         let unreadable = takes.unreadable.iter();
         Self {
             takes: meant.map(|take| OrderJson::of(take, devices, host)).collect(),
-            silent: silent.map(|(device, why)| SilentJson { device: device.clone(), why: why.clone() }).collect(),
+            silent: silent
+                .map(|(device, why)| SilentJson { device: device.clone(), why: why.clone() })
+                .collect(),
             unreadable: unreadable
                 .map(|(device, one)| UnreadableJson {
                     device: device.clone(),
@@ -125,13 +127,15 @@ impl OrderJson {
     /// Of `take` in a rig of so many devices, seen from `host`.
     #[must_use]
     pub fn of(take: &OrderTake, devices: usize, host: &str) -> Self {
-        let parts: Vec<_> = take.parts.iter().map(|(device, part)| PartJson::of(device, part, host)).collect();
+        let parts: Vec<_> =
+            take.parts.iter().map(|(device, part)| PartJson::of(device, part, host)).collect();
         let named = |part: &TakePart| match &part.progress {
             Some(progress) => Some(progress.saved),
             None => part.summary.named,
         };
-        let is_collected =
-            |(device, part): (&DeviceId, &TakePart)| Collection::of(&part.summary, device, host).is_complete();
+        let is_collected = |(device, part): (&DeviceId, &TakePart)| {
+            Collection::of(&part.summary, device, host).is_complete()
+        };
         let started = take.started().unwrap_or(Timestamp::ZERO);
         let note = take.note().map(|note| note.text.clone()).filter(|text| !text.is_empty());
         Self {

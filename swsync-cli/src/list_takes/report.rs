@@ -229,7 +229,8 @@ mod tests {
     #[test]
     fn a_row_says_how_much_is_collected() {
         assert_eq!(collected(&row()), "1/2");
-        let with = |left, right| collected(&OrderJson { parts: vec![part("l", left), part("r", right)], ..row() });
+        let with =
+            |left, right| collected(&OrderJson { parts: vec![part("l", left), part("r", right)], ..row() });
         assert_eq!(with(Some("here"), Some("elsewhere")), "yes");
         assert_eq!(with(Some("gone"), Some("note-is-newer")), "no");
         assert_eq!(collected(&OrderJson { open: true, ..row() }), "under way");

@@ -102,7 +102,8 @@ impl DeviceProgress {
             Some(why) => format!("{} lost: {why}", self.lost),
             None => format!("{} lost", self.lost),
         });
-        let full = self.left.filter(|left| self.open && *left < LITTLE).map(|_| "disk nearly full".to_owned());
+        let full =
+            self.left.filter(|left| self.open && *left < LITTLE).map(|_| "disk nearly full".to_owned());
         let unlocked = (self.open && matches!(self.lock, "lost" | "searching" | "no frames"))
             .then(|| format!("camera: {}", self.lock));
         let all: Vec<_> = [full, unlocked, lost].into_iter().flatten().collect();
@@ -196,7 +197,10 @@ fn event(device: &DeviceId, before: Option<&DeviceProgress>, now: &DeviceProgres
         let more = now.lost - lost_before;
         let frames = if more == 1 { "frame" } else { "frames" };
         let why = now.why.as_deref().unwrap_or("it does not say why");
-        return Some(format!("{device} lost {more} {frames} ({} in all, {} saved): {why}", now.lost, now.saved));
+        return Some(format!(
+            "{device} lost {more} {frames} ({} in all, {} saved): {why}",
+            now.lost, now.saved
+        ));
     }
     if before.is_some_and(DeviceProgress::is_silent) {
         return Some(format!("{device} answers again"));
@@ -229,7 +233,11 @@ fn line(name: &DeviceId, device: &DeviceProgress, width: usize) -> String {
     clean(line.trim_end())
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is neither negative nor huge")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is neither negative nor huge"
+)]
 fn per_second(rate: f64) -> String {
     format!("{}/s", size(rate as u64))
 }

@@ -10,8 +10,8 @@ use swsync_core::name::OrderId;
 use swsync_core::order::Targets;
 
 use super::live::RigProgress;
-use swsync_client::snapshot::STATUS_TIMEOUT;
 use crate::output::{tell, warn};
+use swsync_client::snapshot::STATUS_TIMEOUT;
 
 /// Time from one sum to the next if standard error is no terminal.
 const SUM_INTERVAL: Duration = Duration::from_secs(60);

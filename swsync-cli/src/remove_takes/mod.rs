@@ -91,7 +91,8 @@ pub fn run(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
     }
     let meant: Vec<_> = takes.orders.iter().filter(|take| orders.contains(&take.order)).collect();
     let host = host_name();
-    let frames = meant.iter().flat_map(|take| take.parts.values()).filter_map(|part| part.summary.named).sum();
+    let frames =
+        meant.iter().flat_map(|take| take.parts.values()).filter_map(|part| part.summary.named).sum();
     let bar = bar(frames, args.force || args.json);
     let plan = Plan::make(&meant, args.force, |take, device, part| {
         let remote = RemoteTakes::new(&session, device.clone(), args.timeout, |busy| {

@@ -84,7 +84,9 @@ fn unfinished(take: &OrderTake) -> Option<String> {
     let open: Vec<_> = open.collect();
     if !open.is_empty() {
         let devices = named(open);
-        return Some(format!("{devices} still records it (`swsync stop {order}` or `swsync cancel {order}` ends it)"));
+        return Some(format!(
+            "{devices} still records it (`swsync stop {order}` or `swsync cancel {order}` ends it)"
+        ));
     }
     let unfinished = take.parts.iter().filter(|(_, part)| !part.summary.complete).map(|(device, _)| device);
     let unfinished: Vec<_> = unfinished.collect();

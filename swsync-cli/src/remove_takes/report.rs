@@ -164,13 +164,15 @@ pub fn conclude(takes: &RigTakes, plan: &Plan, removed: Vec<RemovedPartJson>, js
             refused: refused
                 .map(|refused| RefusedJson { order: refused.order.clone(), why: refused.why.clone() })
                 .collect(),
-            silent: silent.map(|(device, why)| NotAskedJson { device: device.clone(), why: why.clone() }).collect(),
+            silent: silent
+                .map(|(device, why)| NotAskedJson { device: device.clone(), why: why.clone() })
+                .collect(),
         };
         output::line(&serde_json::to_string(&json).expect("structs of texts and numbers"));
     } else {
-        let (files, bytes) = removed.iter().fold((0, 0_u64), |(files, bytes), row| {
-            (files + row.files, bytes.saturating_add(row.bytes))
-        });
+        let (files, bytes) = removed
+            .iter()
+            .fold((0, 0_u64), |(files, bytes), row| (files + row.files, bytes.saturating_add(row.bytes)));
         let verdict = match (complete, gone) {
             (true, _) => "all removed",
             (false, 0) => "nothing removed",
@@ -206,7 +208,10 @@ mod tests {
         let forced = question(&[part("a", None)]);
         assert!(forced.ends_with("on 1 device? 1 part of them NOT verified to be collected."), "{forced}");
         let rows = table(&[part("a", None), part("b", Some("00"))]);
-        assert!(rows[1].ends_with("by laptop, not verified") && rows[2].ends_with("by laptop, verified"), "{rows:?}");
+        assert!(
+            rows[1].ends_with("by laptop, not verified") && rows[2].ends_with("by laptop, verified"),
+            "{rows:?}"
+        );
     }
 
     #[test]
@@ -214,6 +219,9 @@ mod tests {
         let refused = RemoteError::Refused { device: name("a"), why: "the disk is full".into() };
         let row = RemovedPartJson::of(&part("a", None), Err(refused));
         assert_eq!(removed_row(&row)[4], "NOT removed: a refuses: the disk is full");
-        assert_eq!(removed_row(&RemovedPartJson::of(&part("a", None), Ok((7, 9))))[2..], ["7", "9 B", "removed"]);
+        assert_eq!(
+            removed_row(&RemovedPartJson::of(&part("a", None), Ok((7, 9))))[2..],
+            ["7", "9 B", "removed"]
+        );
     }
 }

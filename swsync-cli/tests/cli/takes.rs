@@ -52,9 +52,15 @@ fn takes_are_listed_noted_collected_and_removed() {
     assert!(note.contains("\"second try\""), "{note}");
     let json = rig.run(&["takes", "walk", "--json"]).json();
     let walk = &json["takes"][0];
-    assert_eq!((&walk["note"], &walk["collected"], &walk["utc"]), (
-        &"second try".into(), &true.into(), &"2027-01-15T08:00:00.000000000Z".into()), "{json}");
-    assert_eq!((&walk["parts"][1]["collected"]["state"], &walk["parts"][1]["holes"]), (&"here".into(), &1.into()));
+    assert_eq!(
+        (&walk["note"], &walk["collected"], &walk["utc"]),
+        (&"second try".into(), &true.into(), &"2027-01-15T08:00:00.000000000Z".into()),
+        "{json}"
+    );
+    assert_eq!(
+        (&walk["parts"][1]["collected"]["state"], &walk["parts"][1]["holes"]),
+        (&"here".into(), &1.into())
+    );
     assert_eq!(json["takes"].as_array().unwrap().len(), 1);
 
     // A later note has to be collected too.

@@ -101,7 +101,9 @@ pub enum NoteError {
     #[error("a note has at most {MAX_NOTE} bytes, and this one has {0}: shorten it")]
     TooLong(usize),
     /// It has line breaks or other control characters.
-    #[error("a note is one line of text, and this one has line breaks or other control characters: remove them")]
+    #[error(
+        "a note is one line of text, and this one has line breaks or other control characters: remove them"
+    )]
     Control,
 }
 

@@ -79,12 +79,14 @@ fn a_crash_at_any_call_leaves_a_whole_take_or_one_that_goes_on_to_vanish() {
             } else {
                 let mut state = call * 8 + luck;
                 disk.cut_power(&mut |below| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     usize::try_from(state >> 33).unwrap() % below
                 });
             }
             let left = disk.files(Path::new(FOLDER)).unwrap();
-            let is_hidden = |path: &PathBuf| hidden_prefix(path.file_name().unwrap().to_str().unwrap()).is_some();
+            let is_hidden =
+                |path: &PathBuf| hidden_prefix(path.file_name().unwrap().to_str().unwrap()).is_some();
             if left.contains(&Path::new(FOLDER).join(TAKE_JSON)) {
                 assert_eq!(left, files, "call {call}, luck {luck}: it is whole");
                 assert!(described(&disk).complete);

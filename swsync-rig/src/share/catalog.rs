@@ -160,7 +160,8 @@ impl Catalog {
                 self.note_take(&mut known_before, &path, prefix);
             }
             self.hidden.extend(folder.hidden.iter().map(|prefix| (path.clone(), prefix.clone())));
-            let is_alone = |prefix: &&String| !folder.takes.contains(*prefix) && !folder.hidden.contains(*prefix);
+            let is_alone =
+                |prefix: &&String| !folder.takes.contains(*prefix) && !folder.hidden.contains(*prefix);
             for prefix in folder.manifests.iter().filter(is_alone) {
                 self.note_unreadable(&path, prefix, FRAMES_JSONL, "there is no take.json beside it");
             }
@@ -196,7 +197,9 @@ impl Catalog {
                 Err(NotOurTake::Foreign) => {}
             }
         }
-        let takes = takes.into_values().map(|(folder, prefix, take)| (take.clone(), folder.to_owned(), prefix.to_owned()));
+        let takes = takes
+            .into_values()
+            .map(|(folder, prefix, take)| (take.clone(), folder.to_owned(), prefix.to_owned()));
         let takes = takes.collect();
         bad.iter().for_each(|(folder, prefix, why)| self.note_unreadable(folder, prefix, TAKE_JSON, why));
         takes
@@ -259,7 +262,11 @@ impl Catalog {
         let known = before.remove(&key).filter(|known| known.changed == changed && known.is_settled);
         let known = known.unwrap_or_else(|| {
             let is_settled = is_settled(changed.0);
-            ScannedTake { changed, is_settled, take: self.read_take(&path).map(|take| TakeSummary::of(&take)) }
+            ScannedTake {
+                changed,
+                is_settled,
+                take: self.read_take(&path).map(|take| TakeSummary::of(&take)),
+            }
         });
         self.known.insert(key, known);
         true
@@ -418,8 +425,14 @@ fn scan(path: &Path, before: Option<ScannedFolder>) -> io::Result<ScannedFolder>
         return Ok(before);
     }
     let is_settled = is_settled(changed.0);
-    let mut folder =
-        ScannedFolder { changed, is_settled, folders: Vec::new(), takes: Vec::new(), manifests: Vec::new(), hidden: Vec::new() };
+    let mut folder = ScannedFolder {
+        changed,
+        is_settled,
+        folders: Vec::new(),
+        takes: Vec::new(),
+        manifests: Vec::new(),
+        hidden: Vec::new(),
+    };
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();

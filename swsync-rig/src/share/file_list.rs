@@ -89,8 +89,17 @@ impl FileList {
             others.push((name.to_owned(), folder.join(format!("{prefix}{name}"))));
         }
         let marks = Vec::new();
-        let mut this =
-            Self { take, folder, prefix: prefix.to_owned(), manifest, identity: 0, others, videos, marks, window: Window::default() };
+        let mut this = Self {
+            take,
+            folder,
+            prefix: prefix.to_owned(),
+            manifest,
+            identity: 0,
+            others,
+            videos,
+            marks,
+            window: Window::default(),
+        };
         this.identity = this.inode();
         this
     }

@@ -11,7 +11,11 @@ use super::catalog::{Catalog, CatalogError};
 impl Catalog {
     /// Removes a take that is finished: all of it, or nothing. If the device crashes meanwhile, the rest is removed once it is back.
     /// `sha256`: of the files that the client has verified to be collected; `None`: it does not matter whether anybody has.
-    pub(super) fn remove(&mut self, order: &OrderId, sha256: Option<&str>) -> Result<RemovedTake, CatalogError> {
+    pub(super) fn remove(
+        &mut self,
+        order: &OrderId,
+        sha256: Option<&str>,
+    ) -> Result<RemovedTake, CatalogError> {
         if self.place_of_known(order).is_none() {
             self.takes(); // it may be new, or was moved
         }
@@ -90,6 +94,9 @@ impl Catalog {
     /// The folder of a known take, and the prefix of its side files.
     pub(super) fn place_of_known(&self, order: &OrderId) -> Option<(PathBuf, String)> {
         let is_it = |take: &swsync_core::share::TakeSummary| take.order == *order;
-        self.known.iter().find(|(_, known)| known.take.as_ref().is_ok_and(is_it)).map(|(place, _)| place.clone())
+        self.known
+            .iter()
+            .find(|(_, known)| known.take.as_ref().is_ok_and(is_it))
+            .map(|(place, _)| place.clone())
     }
 }

@@ -121,17 +121,10 @@ fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy,
 }
 
 /// The reply to `request`, and the bytes that follow it.
-fn answer(
-    request: FileRequest,
-    catalog: &mut Catalog,
-    busy: &Busy,
-    is_open: bool,
-) -> (FileReply, Vec<u8>) {
+fn answer(request: FileRequest, catalog: &mut Catalog, busy: &Busy, is_open: bool) -> (FileReply, Vec<u8>) {
     // Lists cost almost nothing, and a note is one small file.
-    let is_light = matches!(
-        request,
-        FileRequest::Takes | FileRequest::Summaries { .. } | FileRequest::Note { .. }
-    );
+    let is_light =
+        matches!(request, FileRequest::Takes | FileRequest::Summaries { .. } | FileRequest::Note { .. });
     if !is_light && let Some(why) = busy() {
         return (FileReply::Busy { why }, Vec::new());
     }
