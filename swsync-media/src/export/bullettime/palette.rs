@@ -94,10 +94,13 @@ fn means(cells: &[Cell]) -> Vec<Colour> {
         let (axis, at) = (*axis, *at);
         let (_, cells) = boxes.swap_remove(index);
         let (below, above): (Vec<_>, Vec<_>) = cells.into_iter().partition(|cell| cell.mean[axis] < at);
-        // Rounding may leave one of them empty.
-        boxes.extend(
-            [below, above].into_iter().filter(|part| !part.is_empty()).map(|part| (cut(&part), part)),
-        );
+        let parts = [below, above];
+        // By rounding, equal colours may seem to differ from their mean: such a box is not cut again.
+        let is_cut = parts.iter().all(|part| !part.is_empty());
+        boxes.extend(parts.into_iter().filter(|part| !part.is_empty()).map(|part| {
+            let (axis, at, spread) = cut(&part);
+            ((axis, at, if is_cut { spread } else { 0.0 }), part)
+        }));
     }
     let mut colours: Vec<_> = boxes.iter().map(|(_, cells)| spread(cells).0).collect();
     for _ in 0..ROUNDS {
