@@ -203,23 +203,23 @@ impl Picture<'_> {
         };
         match self.format {
             PixelFormat::Planar => {
-                self.from_yuv(byte(0, y, x)?, byte(1, y / 2, x / 2)?, byte(2, y / 2, x / 2)?)
+                self.rgb_of_yuv(byte(0, y, x)?, byte(1, y / 2, x / 2)?, byte(2, y / 2, x / 2)?)
             }
             PixelFormat::PlanarSwapped => {
-                self.from_yuv(byte(0, y, x)?, byte(2, y / 2, x / 2)?, byte(1, y / 2, x / 2)?)
+                self.rgb_of_yuv(byte(0, y, x)?, byte(2, y / 2, x / 2)?, byte(1, y / 2, x / 2)?)
             }
             PixelFormat::SemiPlanar => {
                 let pair = x / 2 * 2;
-                self.from_yuv(byte(0, y, x)?, byte(1, y / 2, pair)?, byte(1, y / 2, pair + 1)?)
+                self.rgb_of_yuv(byte(0, y, x)?, byte(1, y / 2, pair)?, byte(1, y / 2, pair + 1)?)
             }
             PixelFormat::SemiPlanarSwapped => {
                 let pair = x / 2 * 2;
-                self.from_yuv(byte(0, y, x)?, byte(1, y / 2, pair + 1)?, byte(1, y / 2, pair)?)
+                self.rgb_of_yuv(byte(0, y, x)?, byte(1, y / 2, pair + 1)?, byte(1, y / 2, pair)?)
             }
             PixelFormat::Packed { luma, blue, red } => {
                 let pair = x / 2 * 4;
                 let own = pair + luma + x % 2 * 2;
-                self.from_yuv(byte(0, y, own)?, byte(0, y, pair + blue)?, byte(0, y, pair + red)?)
+                self.rgb_of_yuv(byte(0, y, own)?, byte(0, y, pair + blue)?, byte(0, y, pair + red)?)
             }
             PixelFormat::Rgb { size, red, green, blue } => {
                 let at = |offset| byte(0, y, x * size + offset);
@@ -234,7 +234,7 @@ impl Picture<'_> {
 
     /// From luma and the differences of blue and red.
     #[expect(clippy::unnecessary_wraps, reason = "the arms that call it return options")]
-    fn from_yuv(&self, luma: u8, blue: u8, red: u8) -> Option<[u8; 4]> {
+    fn rgb_of_yuv(&self, luma: u8, blue: u8, red: u8) -> Option<[u8; 4]> {
         let Colorimetry { red: kr, blue: kb, full_range } = self.colorimetry;
         let (black, luma_scale, colour_scale) =
             if full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };

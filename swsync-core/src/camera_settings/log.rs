@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn what_was_taken_back_does_not_come_back() {
         let a = change("a", 100, "", "gamma=1");
-        let mut log = log(&[a.clone()]);
+        let mut log = log(std::slice::from_ref(&a));
         let other = log.clone();
         log.withdraw(&a.change);
         assert!(log.changes().is_empty() && !log.add(a, ALWAYS).unwrap());
