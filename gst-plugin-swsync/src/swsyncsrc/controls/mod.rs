@@ -270,6 +270,12 @@ impl ControlQueue {
                     }
                     if let Some(change) = &applied.change {
                         rig.handle_applied(change, applied.first);
+                        // A lost register write: once more, unless something else holds by now.
+                        for setting in applied.settings.iter().filter(|_| applied.first.is_none()) {
+                            if rig.value(setting.control).is_none_or(|value| *value == setting.value) {
+                                put(&mut streaming.next, setting.clone());
+                            }
+                        }
                         all.push(applied);
                         continue;
                     }
