@@ -130,7 +130,12 @@ fn clock_text(span: Span) -> String {
 }
 
 fn bar(done: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1 times ten")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "0 to 1 times ten"
+    )]
     let cells = ((done * BAR as f64) as usize).min(BAR);
     format!("{}{} {:3.0} %", "█".repeat(cells), "░".repeat(BAR - cells), (done * 100.0).floor())
 }
