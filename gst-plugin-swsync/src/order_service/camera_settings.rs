@@ -93,6 +93,7 @@ impl CameraSettings {
     }
 
     /// Whether the camera takes `parts`.
+    #[expect(clippy::result_large_err, reason = "the error is the reply, and goes out at once")]
     fn check(&self, parts: &[ChangePart], now: Option<Timestamp<Rig>>) -> Result<Readiness, SettingsReply> {
         let Some(camera) = PipelineCamera::of(&self.element) else {
             return Err(SettingsReply::refused(NO_CAMERA));

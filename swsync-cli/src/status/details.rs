@@ -21,8 +21,7 @@ pub fn lines<'a>(statuses: impl Iterator<Item = &'a Status> + Clone) -> Vec<Stri
 
 /// Headings and values of one device, for a list.
 pub fn pairs(status: &Status) -> Vec<(&'static str, String)> {
-    let width = status.device.as_str().len();
-    let (hosts, cameras) = (host_table(width), camera_table(width));
+    let (hosts, cameras) = (host_table(0), camera_table([0; 3]));
     let host = hosts.columns().iter().map(|column| column.heading).zip(host_row(status));
     let camera = cameras.columns().iter().map(|column| column.heading).zip(camera_row(status));
     host.chain(camera).filter(|(heading, _)| *heading != "device").collect()

@@ -149,9 +149,7 @@ impl View {
             WatchEvent::Message(message) => self.model.handle_message(message, now),
             WatchEvent::ActionOver(action, is_done) => self.model.handle_over(&action, is_done),
             WatchEvent::Signal(signal) => {
-                return Ok(Some(ExitCode::from(
-                    u8::try_from(signal.exit_code()).unwrap_or(exit::INCOMPLETE),
-                )));
+                return Ok(Some(ExitCode::from(signal.exit_code())));
             }
         }
         Ok(None)
