@@ -100,7 +100,10 @@ fn cost<T>(what: &str, work: impl FnOnce() -> T) -> (u64, T) {
 fn list_is_cheap(remote: &RemoteTakes<'_>, orders: u64) {
     let (read, takes) = cost("a list of all takes", || remote.summaries().unwrap().0);
     assert_eq!(takes.len() as u64, orders);
-    assert!(read < 2_000, "take.json was read before, but for those of the two that changed just now: {read} B");
+    assert!(
+        read < 2_000,
+        "take.json was read before, but for those of the two that changed just now: {read} B"
+    );
     let at_ns = Timestamp::from_nanos(1);
     for take in &takes {
         let note = TakeNote { text: "a note".into(), at_ns, by: "laptop".into() };
