@@ -21,7 +21,7 @@ ARROWS = {
     "swsync-rig": ["swsync-core", "swsync-files"],
     "swsync-client": ["swsync-core", "swsync-files", "swsync-rig"],
     "gst-plugin-swsync": ["swsync-core", "swsync-time", "swsync-files", "swsync-host", "swsync-rig"],
-    "swsync-cli": ["swsync-core", "swsync-files", "swsync-host", "swsync-rig", "swsync-client"],
+    "swsync-cli": ["swsync-core", "swsync-files", "swsync-host", "swsync-client"],
     "swsync-media": ["swsync-core", "swsync-files", "swsync-client", "swsync-cli"],
     "swsync-device": [],
     "swsync-lab": None,  # everything

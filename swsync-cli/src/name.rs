@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::place::{Change, DevicePlace, PlaceChange, shared_places};
-use swsync_rig::Session;
+use swsync_client::Session;
 
 use crate::exit::{self, DeviceAway};
 use crate::orders::{RigSnapshot, STATUS_TIMEOUT};

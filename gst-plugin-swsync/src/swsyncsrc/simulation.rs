@@ -169,7 +169,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecDouble::builder("simulated-light")
             .nick("Simulated light")
-            .blurb("Light on the simulated scene: pictures get brighter with exposure, and at 1 and an exposure of 1 ms are as bright as without it; 0: no exposure makes them brighter")
+            .blurb("Light on the simulated scene, as a factor: pictures get brighter with exposure, and at 1 and an exposure of 1 ms are as bright as without it; 0: no exposure makes them brighter")
             .minimum(0.0)
             .maximum(1_000.0)
             .mutable_ready()

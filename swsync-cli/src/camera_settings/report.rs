@@ -8,7 +8,7 @@ use swsync_core::camera_settings::{
 };
 use swsync_core::frame::LockState;
 use swsync_core::name::DeviceId;
-use swsync_rig::DeviceReply;
+use swsync_client::DeviceReply;
 
 use crate::table::{Align, Column, NOTHING, Table, micros};
 

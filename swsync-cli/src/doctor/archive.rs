@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use swsync_host::HostRoot;
 use swsync_host::doctor::KernelLog;
-use swsync_rig::settings::{RigSettings, Setting};
+use swsync_client::settings::{RigSettings, Setting};
 
 use super::programs;
 use super::redact::redact;
@@ -213,7 +213,7 @@ mod tests {
     use std::io::Read as _;
 
     use swsync_core::doctor::{Check, Diagnosis};
-    use swsync_rig::settings::Origin;
+    use swsync_client::settings::Origin;
 
     use super::*;
     use crate::doctor::report::Examined;

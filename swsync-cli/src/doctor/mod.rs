@@ -25,7 +25,7 @@ use swsync_core::order::Targets;
 use swsync_host::HostRoot;
 use swsync_host::doctor::User;
 use swsync_host::doctor::mend::Mender;
-use swsync_rig::{ControlError, Session};
+use swsync_client::{ControlError, Session};
 
 use crate::orders::RigSnapshot;
 use crate::output;
@@ -157,7 +157,7 @@ fn examine_host(args: &DoctorArgs) -> anyhow::Result<Examination> {
         (Err(_), _) => (None, None),
     };
     // Another host's device may have this host's name, as of a copied SD card: then its answers are not of this host.
-    let diagnosis = diagnosis.filter(|diagnosis| diagnosis.host == swsync_rig::host_name());
+    let diagnosis = diagnosis.filter(|diagnosis| diagnosis.host == swsync_client::host_name());
     let root = HostRoot::from_environment();
     let examine = || {
         local::examine(
@@ -191,7 +191,7 @@ fn examine_host(args: &DoctorArgs) -> anyhow::Result<Examination> {
     output::status_line("");
     let host = Diagnosis {
         device: own.filter(|_| diagnosis.is_some()),
-        host: swsync_rig::host_name(),
+        host: swsync_client::host_name(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
         checks,
     };

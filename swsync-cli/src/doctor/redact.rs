@@ -1,6 +1,6 @@
 //! Takes out of a text what must not leave the host: passwords, keys, serial numbers, and most of hardware addresses.
 
-use swsync_rig::settings::without_secrets;
+use swsync_client::settings::without_secrets;
 
 /// Stands for what was taken out.
 const GONE: &str = "<removed>";

@@ -8,7 +8,7 @@ use swsync_core::frame::SyncState;
 use swsync_core::name::DeviceId;
 use swsync_core::status::Status;
 use swsync_core::time_service::TimeAdvert;
-use swsync_rig::{HubView, InView, RigConfig, Session};
+use swsync_client::{HubView, InView, RigConfig, Session};
 
 use super::time_port::{self, TimeAnswer};
 use crate::orders::RigSnapshot;

@@ -20,7 +20,7 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::time::{Rig, Timestamp};
-use swsync_rig::Session;
+use swsync_client::Session;
 
 use crate::exit;
 use crate::orders::{RigSnapshot, TargetArgs, default_id};

@@ -6,7 +6,7 @@ use swsync_core::camera_settings::{ChangeState, ControlValues};
 use swsync_core::centre::{CentreColour, CentreReply};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::DeviceId;
-use swsync_rig::DeviceReply;
+use swsync_client::DeviceReply;
 
 use super::mismatch::{Difference, differences};
 use super::values::LockedValues;

@@ -183,7 +183,7 @@ mod tests {
 
     use swsync_core::status::{HostStatus, StorageStatus, TimedError, WifiStatus};
     use swsync_core::time::{Span, Timestamp};
-    use swsync_rig::{Presence, StatusReport};
+    use swsync_client::{Presence, StatusReport};
 
     use super::*;
     use crate::testing::{name, status};

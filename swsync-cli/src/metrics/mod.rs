@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use clap::Args;
 use parking_lot::Mutex;
 use swsync_core::name::Name;
-use swsync_rig::{RigConfig, Session};
+use swsync_client::{RigConfig, Session};
 
 use crate::http;
 use crate::orders::RigSnapshot;

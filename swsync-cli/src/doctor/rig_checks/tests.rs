@@ -5,7 +5,7 @@ use swsync_core::doctor::CheckOutcome;
 use swsync_core::status::TimeSource;
 use swsync_core::time::Span;
 use swsync_core::time_service::AdvertKind;
-use swsync_rig::{Presence, StatusReport};
+use swsync_client::{Presence, StatusReport};
 
 use super::*;
 use crate::testing::{name, status};
@@ -132,7 +132,7 @@ fn two_leaders_are_two_rigs() {
 fn keys_that_differ_are_found_from_both_sides() {
     let open = RigConfig::default();
     let folder = tempfile::tempdir().unwrap();
-    let key = swsync_rig::key_file::create(folder.path().join("rig.key")).unwrap();
+    let key = swsync_client::key_file::create(folder.path().join("rig.key")).unwrap();
     let keyed = RigConfig::default().with_key(Some(key));
     let view = |tls: &[&str], plain: &[&str]| {
         let owned = |list: &[&str]| list.iter().map(|&at| at.to_owned()).collect();
