@@ -11,7 +11,7 @@ use super::history::{History, Series, WINDOW};
 use super::model::{MAX_RUNNING, Model, Page};
 use crate::status::details;
 use crate::status::report::RigStatus;
-use crate::table::{Align, Column, clean};
+use crate::table::{Align, Column, NOTHING, clean};
 
 /// Columns of `swsync status` that are shown first, however narrow the terminal is.
 const FIRST: [&str; 5] = ["device", "clock", "+- us", "camera", "phase us"];
@@ -308,8 +308,10 @@ impl Screen<'_> {
         }
         let report = status.snapshot().reports.iter().find(|report| report.status.device == *device);
         if let Some(report) = report {
-            for (heading, value) in details::pairs(&report.status) {
-                lines.push(Line::from(format!("{heading:<10}  {}", clean(&value))));
+            let known = details::pairs(&report.status).into_iter().filter(|(_, value)| value != NOTHING);
+            let known: Vec<_> = known.map(|(heading, value)| format!("{heading} {value}")).collect();
+            if !known.is_empty() {
+                lines.extend(wrapped(&known.join(", "), self.width).into_iter().map(Line::from));
             }
             for order in &report.status.open {
                 let lost = order.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
