@@ -73,7 +73,9 @@ impl RigSnapshot {
     #[must_use]
     pub fn take_with_hosts(session: &Session) -> Self {
         let first = Self::take(session);
-        if first.reports.iter().all(|report| has_fresh_host(&report.status)) {
+        // What devices differ in may be gone the next time: two rigs that meet through this session become one.
+        let is_told = !first.common.disagreements().is_empty();
+        if is_told || first.reports.iter().all(|report| has_fresh_host(&report.status)) {
             return first;
         }
         std::thread::sleep(HOST_READING);
