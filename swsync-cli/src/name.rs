@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use swsync_client::Session;
 use swsync_core::name::{DeviceId, Name};
 use swsync_core::place::{Change, DevicePlace, PlaceChange, shared_places};
-use swsync_client::Session;
 
 use crate::exit::{self, DeviceAway};
 use crate::orders::{RigSnapshot, STATUS_TIMEOUT};

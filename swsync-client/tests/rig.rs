@@ -136,5 +136,8 @@ fn what_cannot_be_collected_is_a_part_too() {
     let errors: Vec<_> = parts.into_iter().map(|part| part.result.unwrap_err().to_string()).collect();
     assert_eq!(errors.len(), 2, "{errors:?}");
     assert!(errors[0].starts_with("a refuses: "), "{errors:?}");
-    assert_eq!(errors[1], "z cannot be asked for its files: it is not in the rig; once it is there, collect again");
+    assert_eq!(
+        errors[1],
+        "z cannot be asked for its files: it is not in the rig; once it is there, collect again"
+    );
 }

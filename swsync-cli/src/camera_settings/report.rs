@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use swsync_client::DeviceReply;
 use swsync_client::camera_settings::{ChangeError, DeviceChange, Objection, RigChange};
 use swsync_core::camera_settings::{
     Assignments, CameraReport, ChangeState, ControlRefusal, ControlValues, PhaseRecord,
 };
 use swsync_core::frame::LockState;
 use swsync_core::name::DeviceId;
-use swsync_client::DeviceReply;
 
 use crate::table::{Align, Column, NOTHING, Table, micros};
 

@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use swsync_client::settings::{RigSettings, Setting};
 use swsync_host::HostRoot;
 use swsync_host::doctor::KernelLog;
-use swsync_client::settings::{RigSettings, Setting};
 
 use super::programs;
 use super::redact::redact;
@@ -212,8 +212,8 @@ impl<W: Write> Archive<W> {
 mod tests {
     use std::io::Read as _;
 
-    use swsync_core::doctor::{Check, Diagnosis};
     use swsync_client::settings::Origin;
+    use swsync_core::doctor::{Check, Diagnosis};
 
     use super::*;
     use crate::doctor::report::Examined;

@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use swsync_client::{ControlError, Session};
 use swsync_core::doctor::Diagnosis;
 use swsync_core::name::Name;
 use swsync_core::order::Targets;
 use swsync_host::HostRoot;
 use swsync_host::doctor::User;
 use swsync_host::doctor::mend::Mender;
-use swsync_client::{ControlError, Session};
 
 use crate::orders::RigSnapshot;
 use crate::output;

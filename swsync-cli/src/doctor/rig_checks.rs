@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use swsync_client::{HubView, InView, RigConfig, Session};
 use swsync_core::doctor::{Check, Finding, Problem};
 use swsync_core::frame::SyncState;
 use swsync_core::name::DeviceId;
 use swsync_core::status::Status;
 use swsync_core::time_service::TimeAdvert;
-use swsync_client::{HubView, InView, RigConfig, Session};
 
 use super::time_port::{self, TimeAnswer};
 use crate::orders::RigSnapshot;

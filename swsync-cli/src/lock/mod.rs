@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use swsync_client::Session;
 use swsync_client::camera_settings::{ChangeRequest, RigChange, change_cameras, read_cameras};
 use swsync_core::camera_settings::{CameraControl, CameraReport, ChangePart};
 use swsync_core::centre::CentreRequest;
@@ -20,7 +21,6 @@ use swsync_core::grid::FrameNumber;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::time::{Rig, Timestamp};
-use swsync_client::Session;
 
 use crate::exit;
 use crate::orders::{RigSnapshot, TargetArgs, default_id};

@@ -1,12 +1,12 @@
 //! The result of locking the cameras.
 
 use serde::Serialize;
+use swsync_client::DeviceReply;
 use swsync_client::camera_settings::{ChangeError, DeviceChange, RigChange};
 use swsync_core::camera_settings::{ChangeState, ControlValues};
 use swsync_core::centre::{CentreColour, CentreReply};
 use swsync_core::grid::FrameNumber;
 use swsync_core::name::DeviceId;
-use swsync_client::DeviceReply;
 
 use super::mismatch::{Difference, differences};
 use super::values::LockedValues;

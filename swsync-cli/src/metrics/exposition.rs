@@ -181,9 +181,9 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Instant;
 
+    use swsync_client::{Presence, StatusReport};
     use swsync_core::status::{HostStatus, StorageStatus, TimedError, WifiStatus};
     use swsync_core::time::{Span, Timestamp};
-    use swsync_client::{Presence, StatusReport};
 
     use super::*;
     use crate::testing::{name, status};

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use parking_lot::Mutex;
-use swsync_core::name::Name;
 use swsync_client::{RigConfig, Session};
+use swsync_core::name::Name;
 
 use crate::http;
 use crate::orders::RigSnapshot;

@@ -140,7 +140,7 @@ impl ControlValue {
     pub(super) fn to_raw(&self) -> RawValue {
         match self {
             Self::Switch(value) => RawValue::Switch(*value),
-            Self::Time(span) => RawValue::Integer(span.as_nanos() / 1_000),
+            Self::Time(span) => RawValue::Integer(whole_micros(*span)),
             Self::Integer(value) => RawValue::Integer(*value),
             Self::Number(value) => RawValue::Number(*value),
             Self::Numbers(values) => RawValue::Numbers(values.clone()),
@@ -154,7 +154,7 @@ impl fmt::Display for ControlValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch(value) => write!(f, "{value}"),
-            Self::Time(span) => write!(f, "{}", span.as_nanos() / 1_000),
+            Self::Time(span) => write!(f, "{}", whole_micros(*span)),
             Self::Integer(value) => write!(f, "{value}"),
             Self::Number(value) => write!(f, "{value}"),
             Self::Numbers(values) => {
@@ -164,6 +164,11 @@ impl fmt::Display for ControlValue {
             Self::Choice(name) => f.write_str(name),
         }
     }
+}
+
+/// Rounded up: cameras round down to whole lines, so a value that a camera has used, set again, has to give the same lines.
+const fn whole_micros(span: Span) -> i64 {
+    span.as_nanos().saturating_add(999).div_euclid(1_000)
 }
 
 /// Values of controls. JSON: an object, with times in whole microseconds as in libcamera.

@@ -1,11 +1,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use swsync_client::{Presence, StatusReport};
 use swsync_core::doctor::CheckOutcome;
 use swsync_core::status::TimeSource;
 use swsync_core::time::Span;
 use swsync_core::time_service::AdvertKind;
-use swsync_client::{Presence, StatusReport};
 
 use super::*;
 use crate::testing::{name, status};
