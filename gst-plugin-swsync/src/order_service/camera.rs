@@ -5,7 +5,6 @@ use swsync_core::camera_settings::{
 };
 use swsync_core::frame::FrameInfo;
 use swsync_core::name::{DeviceId, Name};
-use swsync_core::time::Timestamp;
 
 use super::element::ElementHooks;
 
@@ -16,11 +15,12 @@ pub const NO_CAMERA: &str =
 #[cfg(any(feature = "libcamera", feature = "simulation"))]
 mod found {
     use gst::prelude::*;
+    use swsync_core::time::Timestamp;
 
     use super::super::source_info::all_upstream;
     use super::{
         Assignments, CameraReport, ChangeState, ControlRefusal, DeviceId, ElementHooks, FrameInfo, Name,
-        Readiness, SettingsLog, Timestamp,
+        Readiness, SettingsLog,
     };
     use crate::swsyncsrc::{AheadChange, RigSync, SwsyncSrc};
 

@@ -1,7 +1,7 @@
 //! `swsync completions` and `swsync man`: what shells complete, and manual pages, from the same description of the arguments that
 //! parses them.
 //!
-//! Subcommands that are programs of their own ([`handover`]) describe themselves: they print their [`tree`] when they are called
+//! Subcommands that are programs of their own ([`handover`]) describe themselves: they print their `tree` when they are called
 //! with [`DESCRIBE`], and it takes the place of their name here. A program that is not installed keeps its name alone.
 
 mod page;

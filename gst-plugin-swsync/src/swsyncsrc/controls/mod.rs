@@ -79,7 +79,7 @@ struct Streaming {
 
 impl ControlQueue {
     /// The value that the property of `control` was set to.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "simulation"))]
     fn asked(&self, control: &Control) -> Option<Value> {
         self.0.lock().asked.get(control.property).cloned()
     }
