@@ -9,14 +9,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::process::{Process, built, command, free_port, poll, source};
-use crate::rig::TestBed;
+use crate::rig::{TestBed, small};
 
 /// What boards have, and this machine not. A pipeline with one of them is skipped, which is said.
 const HARDWARE: [&str; 2] = ["v4l2h264enc", "nvv4l2h264enc"];
 
 /// A configuration as shipped, but for the camera, the size of its frames, the folder and the port.
 fn simulated(config: &str, takes: &Path) -> String {
-    let mut text = config
+    let text = config
         .replace(
             "v4l2src device=/dev/video0",
             "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=30/1 ! jpegenc",
@@ -24,10 +24,7 @@ fn simulated(config: &str, takes: &Path) -> String {
         .replace("swsyncsrc", "swsyncsrc backend=simulated")
         .replace("/var/lib/swsync/takes", takes.to_str().unwrap())
         .replace("port=5000", &format!("port={}", free_port()));
-    for size in ["4056,height=3040", "1920,height=1080", "1280,height=720"] {
-        text = text.replace(&format!("width={size}"), "width=320,height=240");
-    }
-    text
+    small(&text)
 }
 
 fn has(element: &str) -> bool {

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::is_set;
 use crate::process::{COMMAND_TIMEOUT, Process, built, command, poll, retry_on_drops, source};
-use crate::rig::{TestBed, mentions_drops};
+use crate::rig::{TestBed, mentions_drops, small};
 
 /// A block of code, and who types it.
 struct Block {
@@ -37,11 +37,7 @@ fn blocks(page: &str) -> Vec<Block> {
 /// What a device of the tutorial runs, with a camera that is there.
 fn simulated(lines: &str, seed: usize) -> String {
     let camera = format!("swsyncsrc backend=simulated simulated-seed={seed} simulated-view={seed}");
-    let mut text = lines.replace("swsyncsrc", &camera);
-    for size in ["1920,height=1080", "1280,height=720"] {
-        text = text.replace(&format!("width={size}"), "width=320,height=240");
-    }
-    text
+    small(&lines.replace("swsyncsrc", &camera))
 }
 
 fn shell(bed: &TestBed, folder: &Path, script: &str) -> Command {

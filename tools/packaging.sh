@@ -9,7 +9,7 @@ command_package() {
     architecture=${1:-$own}
     [[ $architecture == @($own|arm64) ]] || die "packages are made for $own and arm64, not for $architecture"
     : "${SWSYNC_PROFILE:=release}"
-    SWSYNC_PROFILE=release find_places
+    find_places
     prepare_cargo
     folder=$place/packages-$architecture
     if [[ $architecture == "$own" ]]; then
