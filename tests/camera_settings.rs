@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
+use swsync_cli::testing::schemas::check;
 use swsync_core::frame::LockState;
 
 use crate::process::{COMMAND_TIMEOUT, Ended, poll};
@@ -12,13 +13,16 @@ fn set(rig: &Rig<'_>, args: &[&str]) -> Ended {
     rig.swsync(&args).wait_for_up_to(COMMAND_TIMEOUT)
 }
 
-fn json(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:#?}"))
+/// The document that a command printed, by the schema of that name.
+fn json(schema: &str, ended: &Ended) -> Value {
+    let document = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
+    check(schema, &document);
+    document
 }
 
 /// What each device uses of `control`, and what the rig has set.
 fn cameras(rig: &Rig<'_>, control: &str) -> Vec<(String, Value, Value)> {
-    let json = json(&rig.swsync(&["get", "--json"]).wait());
+    let json = json("get", &rig.swsync(&["get", "--json"]).wait());
     let devices = json["devices"].as_array().unwrap().iter();
     let of = |device: &Value| {
         (
@@ -46,7 +50,7 @@ fn wait_for_exposures(rig: &Rig<'_>, what: &str, expected: &[(&str, i64)]) {
 /// The frames from which on the devices had a change, after the frame that it was for. A device that a busy machine has kept from
 /// sending its controls in time says so.
 fn assert_told(ended: &Ended, devices: usize) -> usize {
-    let json = json(ended);
+    let json = json("set", ended);
     let all = json["devices"].as_array().unwrap();
     assert_eq!(all.len(), devices, "{ended:#?}");
     let exact = all.iter().filter(|device| device["outcome"]["first"] == device["outcome"]["frame"]).count();
@@ -70,7 +74,7 @@ fn cameras_are_set_at_one_frame_and_stay_set_over_restarts_and_for_late_joiners(
     // One that no camera takes changes nothing.
     let refused = set(&rig, &["exposure-time=50000"]);
     refused.assert_failed(4, &["nothing was changed", "does not take 50000", "left"]);
-    assert_eq!(json(&refused)["objections"].as_array().unwrap().len(), 5);
+    assert_eq!(json("not-set", &refused)["objections"].as_array().unwrap().len(), 5);
     set(&rig, &["contrast=2"]).assert_failed(4, &["no such control", "analogue-gain, exposure-time"]);
     set(&rig, &["exposure-tyme=2"]).assert_failed(2, &["exposure-tyme", "exposure-time"]);
     let absent = set(&rig, &["--to", "left,nobody", "analogue-gain=4"]);

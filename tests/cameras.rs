@@ -18,6 +18,7 @@ fn the_headroom_of_each_mode_is_that_at_the_given_rate() {
     let ended = cameras(&["--json", "--fps", "59.5"]);
     assert_eq!(ended.code, Some(0), "{ended:#?}");
     let json: Value = serde_json::from_str(&ended.out).unwrap();
+    swsync_cli::testing::schemas::check("cameras", &json);
     let camera = &json["cameras"][0];
     assert_eq!((&camera["camera_name"], &camera["model"]), (&"Virtual0".into(), &"Virtual camera 0".into()));
     assert!(

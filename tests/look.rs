@@ -53,8 +53,11 @@ fn start_left(bed: &TestBed, host: &FakeHost) -> Process {
     left.env("SWSYNC_HOST_ROOT", host.0.to_str().unwrap()).start()
 }
 
-fn json(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:#?}"))
+/// The document that a command printed, by the schema of that name.
+fn json(schema: &str, ended: &Ended) -> Value {
+    let document = serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:#?}"));
+    swsync_cli::testing::schemas::check(schema, &document);
+    document
 }
 
 fn run(rig: &Rig<'_>, args: &[&str]) -> Ended {
@@ -109,7 +112,7 @@ fn devices_are_named_found_and_made_to_look_alike() {
     rig.add(start_left(&bed, &host));
     host.wait_for_trigger("mmc0");
     poll("left is back where it was", || {
-        let named = json(&rig.swsync(&["name", "--json"]).wait());
+        let named = json("name", &rig.swsync(&["name", "--json"]).wait());
         let first = &named["devices"][0];
         (first["device"] == "left" && first["group"] == "stage" && first["place"] == 0).then_some(())
     });
@@ -136,7 +139,7 @@ fn names(rig: &Rig<'_>, bed: &TestBed) {
         if mentions_drops(&shot.out) {
             return None;
         }
-        let shot = json(&shot);
+        let shot = json("order", &shot);
         let devices: Vec<_> =
             shot["devices"].as_array().unwrap().iter().map(|device| &device["device"]).collect();
         assert_eq!(devices, ["left", "right"], "{shot:#}");
@@ -158,7 +161,7 @@ fn leds(rig: &Rig<'_>, host: &FakeHost) {
 
 /// Exposures by device, as `swsync get` has them.
 fn exposures(rig: &Rig<'_>) -> Vec<(String, f64)> {
-    let got = json(&ok(rig, &["get", "--json"]));
+    let got = json("get", &ok(rig, &["get", "--json"]));
     let devices = got["devices"].as_array().unwrap().iter();
     devices
         .map(|device| {
@@ -175,7 +178,7 @@ fn are_near(exposures: &[(String, f64)], expected: [f64; 3]) -> bool {
 
 /// Locks, and returns the brightness by device.
 fn lock(rig: &Rig<'_>, args: &[&str]) -> (Value, Vec<u64>) {
-    let locked = json(&ok_in_time(|| run(rig, &[&["lock", "3a", "--json"], args].concat())));
+    let locked = json("lock", &ok_in_time(|| run(rig, &[&["lock", "3a", "--json"], args].concat())));
     let devices = locked["devices"].as_array().unwrap().iter();
     let brightness = devices.map(|device| device["centre"]["brightness"].as_u64().unwrap());
     let brightness = brightness.collect();

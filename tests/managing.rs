@@ -22,6 +22,7 @@ fn done(rig: &Rig<'_>, args: &[&str]) -> Ended {
 /// The order `id` as `swsync takes --json` lists it.
 fn listed(rig: &Rig<'_>, id: &str) -> Option<Value> {
     let json: Value = serde_json::from_str(&run(rig, &["takes", "--json"]).out).ok()?;
+    swsync_cli::testing::schemas::check("takes", &json);
     json["takes"].as_array()?.iter().find(|take| take["order"] == id).cloned()
 }
 

@@ -44,6 +44,7 @@ Exit codes:
 
 /// What `swsync identify --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Identified {
     /// The device.
     pub device: DeviceId,
@@ -67,7 +68,7 @@ pub fn run(args: &IdentifyArgs) -> anyhow::Result<ExitCode> {
     let seconds = Duration::from_millis(reply.for_ms.into()).as_secs_f64();
     let identified = Identified { device: reply.device, led: reply.led, seconds };
     if args.json {
-        output::line(&serde_json::to_string(&identified).expect("a plain struct, which JSON can hold"));
+        output::json(&identified);
     } else if reply.for_ms == 0 {
         output::line(&format!("{}: its LED {} blinks no more", identified.device, identified.led));
     } else {

@@ -61,6 +61,7 @@ Exit codes:
 
 /// A device and its place, in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NamedDevice {
     /// The device.
     pub device: DeviceId,
@@ -77,6 +78,7 @@ pub struct NamedDevice {
 
 /// What `swsync name --json` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NamedDevices {
     /// The devices, by group and place: all of them, or the one that was named.
     pub devices: Vec<NamedDevice>,
@@ -132,7 +134,7 @@ fn change(
     warnings.iter().for_each(|warning| warn(warning));
     if args.json {
         let devices = vec![NamedDevice::answered(device, &reply.place)];
-        print_json(&NamedDevices { devices, warnings });
+        output::json(&NamedDevices { devices, warnings });
     } else {
         output::line(&format!("{device} is {}", in_words(&reply.place)));
     }
@@ -160,7 +162,7 @@ fn list(
     warnings.iter().for_each(|warning| warn(warning));
     let is_whole = devices.iter().all(|named| named.answered);
     if args.json {
-        print_json(&NamedDevices { devices, warnings });
+        output::json(&NamedDevices { devices, warnings });
     } else {
         lines(&devices).iter().for_each(|line| output::line(line));
     }
@@ -232,11 +234,6 @@ fn lines(devices: &[NamedDevice]) -> Vec<String> {
         ])
     };
     [table.headings()].into_iter().chain(devices.iter().map(row)).collect()
-}
-
-fn print_json(named: &NamedDevices) {
-    let json = serde_json::to_string(named).expect("plain structs with string keys, which JSON can hold");
-    output::line(&json);
 }
 
 #[cfg(test)]

@@ -11,15 +11,25 @@ use serde_json::Value;
 use swsync_core::certificate::TakeCertificate;
 use swsync_core::manifest::{FrameRecord, Take};
 
+use crate::camera_settings::report::{GetDocument, NotSetDocument, SetDocument};
 use crate::collect::document::CollectDocument;
 use crate::config::ConfigDocument;
+use crate::doctor::Examination;
 use crate::error_report::ErrorDocument;
 use crate::forget::ForgetDocument;
+use crate::identify::Identified;
 use crate::key::KeyDocument;
+use crate::list_takes::TakesJson;
+use crate::lock::UnlockReport;
+use crate::lock::report::LockReport;
+use crate::name::NamedDevices;
 use crate::orders::NotReadyDocument;
 use crate::orders::report::{GivenDocument, OrderDocument};
 use crate::panel::PanelDocument;
+use crate::preset::{Preset, PresetList, PresetResult};
+use crate::remove_takes::RemovedJson;
 use crate::status::StatusDocument;
+use crate::take_note::NoteJson;
 
 /// Version of all schemas. A document may get more fields without another version: readers ignore those that they do not know.
 /// A field that is removed, or whose meaning changes, needs another version.
@@ -41,16 +51,30 @@ pub const OWN: &[SchemaFile] = &[
     of::<TakeCertificate>("certificate"),
     of::<CollectDocument>("collect"),
     of::<ConfigDocument>("config"),
+    of::<Examination>("doctor"),
     of::<ErrorDocument>("error"),
     of::<ForgetDocument>("forget"),
     of::<FrameRecord>("frame"),
+    of::<GetDocument<'_>>("get"),
     of::<GivenDocument>("given"),
+    of::<Identified>("identify"),
     of::<KeyDocument>("key"),
+    of::<LockReport>("lock"),
+    of::<NamedDevices>("name"),
     of::<NotReadyDocument>("not-ready"),
+    of::<NotSetDocument>("not-set"),
+    of::<NoteJson>("note"),
     of::<OrderDocument>("order"),
     of::<PanelDocument>("panel"),
+    of::<Preset>("preset"),
+    of::<PresetList>("preset-list"),
+    of::<PresetResult>("preset-result"),
+    of::<RemovedJson>("rm"),
+    of::<SetDocument<'_>>("set"),
     of::<StatusDocument>("status"),
     of::<Take>("take"),
+    of::<TakesJson>("takes"),
+    of::<UnlockReport>("unlock"),
 ];
 
 /// The schema of `T`, in the file `name`.

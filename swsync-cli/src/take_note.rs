@@ -59,6 +59,7 @@ Exit codes:
 
 /// What became of a note.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NoteJson {
     /// The order.
     pub order: OrderId,
@@ -72,6 +73,7 @@ pub struct NoteJson {
 
 /// A device that may not have the note.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotNoted {
     /// The device.
     pub device: DeviceId,
@@ -141,7 +143,7 @@ fn print(
     let text = latest.as_ref().map(|note| note.text.clone()).filter(|text| !text.is_empty());
     if args.json {
         let json = NoteJson { order: args.order.clone(), note: text, devices, without };
-        output::line(&serde_json::to_string(&json)?);
+        output::json(&json);
     } else {
         match (&text, is_later) {
             (Some(text), true) => {

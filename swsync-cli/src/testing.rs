@@ -4,6 +4,8 @@
 #![expect(missing_docs, reason = "only for tests")]
 
 mod program;
+#[cfg(feature = "schema")]
+pub mod schemas;
 mod takes;
 
 pub use program::{Ran, command};

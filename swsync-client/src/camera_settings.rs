@@ -41,6 +41,7 @@ pub struct ChangeRequest {
 
 /// A device that takes no part in a change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Objection {
     /// The device.
     pub device: DeviceId,
@@ -92,6 +93,7 @@ fn describe(failed: &[(DeviceId, String)]) -> String {
 
 /// What became of a change on one device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceChange {
     /// The device.
     pub device: DeviceId,
@@ -128,6 +130,7 @@ impl DeviceChange {
 
 /// A change that was made.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RigChange {
     /// Its id.
     pub change: Name,

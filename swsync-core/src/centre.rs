@@ -119,6 +119,7 @@ pub struct Picture<'a> {
 
 /// The centre of a picture: medians from 0, black, to 255, white.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CentreColour {
     /// Brightness: luma.
     pub brightness: u8,

@@ -15,6 +15,7 @@ pub const MAX_CHECKS: usize = 64;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// It costs some precision, or may do harm later.
@@ -190,6 +191,7 @@ impl fmt::Display for Problem {
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// The id of the [`Problem`]; a newer version may have others.
     #[serde(deserialize_with = "bounded::text")]
@@ -212,6 +214,7 @@ pub struct Finding {
 
 /// How a check ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum CheckOutcome {
     /// It was done, and nothing is wrong.
@@ -239,6 +242,7 @@ pub enum CheckOutcome {
 
 /// A check and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// Its id.
     #[serde(rename = "check", deserialize_with = "bounded::text")]
@@ -288,6 +292,7 @@ impl Check {
 
 /// What a device says when it is examined: how each check ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Diagnosis {
     /// The device; `None`: a host on which no pipeline was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

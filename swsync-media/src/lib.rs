@@ -17,4 +17,6 @@ pub mod export;
 pub mod measure;
 mod plugin;
 pub mod report;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod video_file;

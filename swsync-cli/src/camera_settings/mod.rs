@@ -1,6 +1,6 @@
 //! `swsync set` and `swsync get`: the settings of the rig's cameras, from one frame number on.
 
-mod report;
+pub(crate) mod report;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -121,7 +121,7 @@ pub fn set(args: &SetArgs) -> anyhow::Result<ExitCode> {
     match change_cameras(&session, &request) {
         Ok(changed) => {
             if args.json {
-                output::line(&serde_json::to_string(&report::JsonChange::of(&changed))?);
+                output::json(&report::SetDocument::of(&changed));
             } else {
                 report::lines(&assign, &changed).iter().for_each(|line| output::line(line));
             }
@@ -132,7 +132,7 @@ pub fn set(args: &SetArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => {
             if args.json {
-                output::line(&report::json_refusal(&error).to_string());
+                output::json(&report::NotSetDocument::new(&error));
             }
             output::tell(&error.to_string());
             report::objections(&error).iter().for_each(|line| output::tell(line));
@@ -178,7 +178,7 @@ pub fn get(args: &GetArgs) -> anyhow::Result<ExitCode> {
         return Err(session.nobody_there(Duration::ZERO).into());
     }
     if args.json {
-        output::line(&serde_json::to_string(&report::JsonCameras::of(&replies))?);
+        output::json(&report::GetDocument::of(&replies));
     } else {
         report::camera_lines(&replies, args.ranges).iter().for_each(|line| output::line(line));
     }

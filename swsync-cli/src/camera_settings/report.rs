@@ -1,7 +1,6 @@
 //! What is printed of changes of settings, and of cameras.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 use swsync_client::DeviceReply;
 use swsync_client::camera_settings::{ChangeError, DeviceChange, Objection, RigChange};
 use swsync_core::camera_settings::{
@@ -12,39 +11,46 @@ use swsync_core::name::DeviceId;
 
 use crate::table::{Align, Column, NOTHING, Table, micros};
 
-/// A change as JSON has it.
+/// The document of `swsync set --json`: what became of a change.
 #[derive(Debug, Serialize)]
-pub struct JsonChange<'a> {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SetDocument<'a> {
     /// Whether every device did all of it at the frame, and is on the frame grid.
     complete: bool,
     #[serde(flatten)]
     change: &'a RigChange,
 }
 
-impl<'a> JsonChange<'a> {
+impl<'a> SetDocument<'a> {
     pub fn of(change: &'a RigChange) -> Self {
         Self { complete: is_good(change), change }
     }
 }
 
-/// The cameras as JSON has them.
+/// The document of `swsync get --json`.
 #[derive(Debug, Serialize)]
-pub struct JsonCameras<'a> {
-    devices: Vec<JsonCamera<'a>>,
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GetDocument<'a> {
+    /// The devices.
+    devices: Vec<CameraDocument<'a>>,
 }
 
+/// A device, and its camera if it answers.
 #[derive(Debug, Serialize)]
-struct JsonCamera<'a> {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+struct CameraDocument<'a> {
+    /// The device.
     device: &'a DeviceId,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     report: Option<&'a CameraReport>,
+    /// Why it gives no answer, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     no_answer: Option<&'a str>,
 }
 
-impl<'a> JsonCameras<'a> {
+impl<'a> GetDocument<'a> {
     pub fn of(replies: &'a [DeviceReply<CameraReport>]) -> Self {
-        let devices = replies.iter().map(|DeviceReply { device, reply }| JsonCamera {
+        let devices = replies.iter().map(|DeviceReply { device, reply }| CameraDocument {
             device,
             report: reply.as_ref().ok(),
             no_answer: reply.as_ref().err().map(String::as_str),
@@ -186,13 +192,26 @@ fn why(objection: &Objection) -> String {
     refusals.chain(objection.problem.clone()).collect::<Vec<_>>().join("; ")
 }
 
-/// The refusal as JSON.
-pub fn json_refusal(error: &ChangeError) -> Value {
-    let devices = match error {
-        ChangeError::Refused(objections) => json!(objections),
-        _ => json!([]),
-    };
-    json!({ "complete": false, "error": error.to_string(), "objections": devices })
+/// The document of `swsync set --json` if nothing was changed on any device.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct NotSetDocument {
+    /// False.
+    complete: bool,
+    /// Why, for a person.
+    error: String,
+    /// The devices whose cameras do not take it.
+    objections: Vec<Objection>,
+}
+
+impl NotSetDocument {
+    pub fn new(error: &ChangeError) -> Self {
+        let objections = match error {
+            ChangeError::Refused(objections) => objections.clone(),
+            _ => Vec::new(),
+        };
+        Self { complete: false, error: error.to_string(), objections }
+    }
 }
 
 /// The cameras, a row each.

@@ -30,7 +30,8 @@ use swsync_host::doctor::mend::Mender;
 use crate::orders::RigSnapshot;
 use crate::output;
 use crate::rig::RigArgs;
-use report::{Examination, Examined, Mend};
+pub use report::Examination;
+use report::{Examined, Mend};
 
 /// How long all devices have for their checks. A slow disk takes three seconds.
 const DIAGNOSES: Duration = Duration::from_secs(12);
@@ -114,7 +115,7 @@ impl DoctorArgs {
 pub fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let examination = if args.rig.is_some() { examine_rig(args)? } else { examine_host(args)? };
     if args.json {
-        output::line(&serde_json::to_string(&examination)?);
+        output::json(&examination);
     } else {
         examination.lines().iter().for_each(|line| output::line(line));
     }

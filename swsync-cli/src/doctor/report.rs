@@ -17,6 +17,7 @@ const INDENT: usize = 11;
 
 /// A device or host, and what its checks say.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Examined {
     /// It was examined.
@@ -32,6 +33,7 @@ pub enum Examined {
 
 /// What `--fix` did about a finding.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mend {
     /// The finding's id.
     pub id: String,
@@ -54,6 +56,7 @@ impl Mend {
 
 /// The result of `swsync doctor`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Examination {
     /// The rig's name.
     pub rig: Name,
@@ -70,7 +73,7 @@ pub struct Examination {
 }
 
 impl Examination {
-    pub fn new(
+    pub(crate) fn new(
         rig: Name,
         devices: Vec<Examined>,
         network: Vec<Check>,

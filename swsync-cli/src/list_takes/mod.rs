@@ -76,7 +76,7 @@ pub fn run(args: &TakesArgs) -> anyhow::Result<ExitCode> {
     }
     let host = host_name();
     if args.json {
-        output::line(&serde_json::to_string(&TakesJson::of(&takes, &args.orders, &host))?);
+        output::json(&TakesJson::of(&takes, &args.orders, &host));
     } else {
         let zone = TimeZone::system();
         for line in report::lines(&takes, &args.orders, &host, &zone) {

@@ -6,6 +6,7 @@ use swsync_core::name::DeviceId;
 
 /// The two cameras that differ most in something.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Difference {
     /// In what.
     pub of: &'static str,

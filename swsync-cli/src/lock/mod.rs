@@ -110,6 +110,7 @@ Exit codes:
 
 /// What `swsync unlock 3a --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnlockReport {
     /// The frame from which on it holds; `None`: nothing was locked.
     pub frame: Option<FrameNumber>,
@@ -127,9 +128,7 @@ fn print_nothing_locked(args: &UnlockArgs, cameras: &[Camera], problems: Vec<Str
     if args.json {
         let without_automatics = cameras.iter().map(|(device, _)| device.clone()).collect();
         let report = UnlockReport { frame: None, devices: Vec::new(), without_automatics, problems };
-        output::line(
-            &serde_json::to_string(&report).expect("plain structs with string keys, which JSON can hold"),
-        );
+        output::json(&report);
     } else {
         problems.iter().for_each(|problem| warn(problem));
         output::line(
@@ -215,9 +214,7 @@ pub fn unlock(args: &UnlockArgs) -> anyhow::Result<ExitCode> {
         let devices = change.devices.iter().map(|device| device.device.clone()).collect();
         let report =
             UnlockReport { frame: Some(change.frame), devices, without_automatics: without, problems };
-        output::line(
-            &serde_json::to_string(&report).expect("plain structs with string keys, which JSON can hold"),
-        );
+        output::json(&report);
         return Ok(ExitCode::from(if report.problems.is_empty() { 0 } else { exit::INCOMPLETE }));
     } else {
         problems.iter().for_each(|problem| warn(problem));
@@ -279,9 +276,7 @@ fn set(session: &Session, kind: &str, parts: Vec<ChangePart>) -> anyhow::Result<
 
 fn print(report: &LockReport, json: bool) {
     if json {
-        output::line(
-            &serde_json::to_string(report).expect("plain structs with string keys, which JSON can hold"),
-        );
+        output::json(&report);
     } else {
         report.problems.iter().for_each(|problem| warn(problem));
         report.lines().iter().for_each(|line| output::line(line));

@@ -14,6 +14,7 @@ use crate::table::{Align, Column, NOTHING, Table, clean};
 
 /// What `swsync lock 3a --json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LockReport {
     /// The frame from which on the values hold.
     pub frame: FrameNumber,
@@ -29,6 +30,7 @@ pub struct LockReport {
 
 /// A camera that was locked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LockedDevice {
     /// The device.
     pub device: DeviceId,

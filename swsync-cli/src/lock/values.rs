@@ -28,6 +28,7 @@ const SET: [CameraControl; 4] = [
 
 /// Values of exposure time, analogue gain, colour gains and lens position, as far as they are known.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct LockedValues(ControlValues);
 

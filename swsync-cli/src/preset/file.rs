@@ -21,6 +21,7 @@ const AUTOMATICS: [(CameraControl, CameraControl); 3] = [
 
 /// What cameras are set to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// When it was saved, for a person.

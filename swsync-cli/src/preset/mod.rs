@@ -21,7 +21,7 @@ use crate::orders::{RigSnapshot, STATUS_TIMEOUT, TargetArgs, default_id};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 use crate::table::{Align, Column, NOTHING, Table};
-use file::Preset;
+pub use file::Preset;
 
 /// How long devices may take to confirm, and cameras to be back on the frame grid.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -106,8 +106,9 @@ struct ShowArgs {
     json: bool,
 }
 
-/// A preset, as `swsync preset list --json` lists it.
+/// A preset in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ListedPreset {
     /// Its name.
     pub preset: Name,
@@ -122,8 +123,17 @@ pub struct ListedPreset {
     pub problem: Option<String>,
 }
 
+/// What `swsync preset list --json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PresetList {
+    /// The presets, by name.
+    pub presets: Vec<ListedPreset>,
+}
+
 /// What `swsync preset save --json` and `apply --json` print.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PresetResult {
     /// The preset.
     pub preset: Name,
@@ -244,9 +254,7 @@ fn parts(preset: &Preset, here: &BTreeSet<DeviceId>) -> Vec<ChangePart> {
 
 fn print(result: &PresetResult, json: bool, summary: &str) -> ExitCode {
     if json {
-        output::line(
-            &serde_json::to_string(result).expect("plain structs with string keys, which JSON can hold"),
-        );
+        output::json(&result);
     } else {
         result.problems.iter().for_each(|problem| warn(problem));
         output::line(summary);
@@ -270,7 +278,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
     });
     let listed: Vec<_> = listed.collect();
     if args.json {
-        output::line(&serde_json::json!({ "presets": listed }).to_string());
+        output::json(&PresetList { presets: listed.clone() });
     } else if listed.is_empty() {
         output::line(&format!("no presets in {}: `swsync preset save NAME` makes one", folder.display()));
     } else {
@@ -299,9 +307,7 @@ fn show(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let folder = file::folder()?;
     if args.json {
         let preset = file::read(&folder, &args.name)?;
-        output::line(
-            &serde_json::to_string(&preset).expect("plain structs with string keys, which JSON can hold"),
-        );
+        output::json(&preset);
     } else {
         output::line(file::read_text(&folder, &args.name)?.trim_end());
         file::read(&folder, &args.name)?; // what is wrong with it

@@ -14,6 +14,7 @@ use crate::table::{Align, Column, NOTHING, Table, size};
 
 /// What `swsync rm` did.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RemovedJson {
     /// Whether all that was named is gone.
     pub complete: bool,
@@ -27,6 +28,7 @@ pub struct RemovedJson {
 
 /// A part that was removed, or not.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RemovedPartJson {
     /// The order.
     pub order: OrderId,
@@ -42,6 +44,7 @@ pub struct RemovedPartJson {
 
 /// An order that stays.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RefusedJson {
     /// The order.
     pub order: OrderId,
@@ -51,6 +54,7 @@ pub struct RefusedJson {
 
 /// A device that could not be asked.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NotAskedJson {
     /// The device.
     pub device: DeviceId,
@@ -168,7 +172,7 @@ pub fn conclude(takes: &RigTakes, plan: &Plan, removed: Vec<RemovedPartJson>, js
                 .map(|(device, why)| NotAskedJson { device: device.clone(), why: why.clone() })
                 .collect(),
         };
-        output::line(&serde_json::to_string(&json).expect("structs of texts and numbers"));
+        output::json(&json);
     } else {
         let (files, bytes) = removed
             .iter()

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::rig::{Does, Rig};
-use crate::schemas::OfSchema as _;
 use swsync_cli::testing::TakeBuilder;
+use swsync_cli::testing::schemas::OfSchema as _;
 
 fn part(order: &str, device: &str, dropped: &[u64]) -> TakeBuilder {
     TakeBuilder::new(order, device, 5)

@@ -1,7 +1,7 @@
 //! `swsync config`, and that all commands use what it shows.
 
 use crate::rig::{Does, Ran, Rig, swsync};
-use crate::schemas::OfSchema as _;
+use swsync_cli::testing::schemas::OfSchema as _;
 
 /// Runs `command` with this configuration file.
 fn with_file(mut command: std::process::Command, file: &str) -> Ran {

@@ -1,5 +1,6 @@
 //! `swsync doctor --rig`: devices examine themselves and answer over the control plane.
 
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_core::doctor::{Check, Problem};
 use swsync_core::frame::SyncState;
 
@@ -28,7 +29,7 @@ fn each_device_says_what_it_finds_and_examines_itself_once_for_all_who_ask() {
         .collect();
     for ran in asking.into_iter().map(|ran| ran.join().unwrap()) {
         assert_eq!(ran.code, 1, "{ran:#?}");
-        let json = ran.json();
+        let json = ran.json_of("doctor");
         assert_eq!(json["devices"][0]["device"], "a");
         assert_eq!(json["devices"][0]["checks"][0]["state"], "ok");
         let found = &json["devices"][1]["checks"][0]["findings"][0];
@@ -64,7 +65,7 @@ fn without_a_rig_the_network_is_not_known_and_the_host_is_examined() {
         report.to_str().unwrap(),
     ]);
     assert!(ran.code == 1 || ran.code == 6, "some checks cannot be done: {ran:#?}");
-    let json = ran.json();
+    let json = ran.json_of("doctor");
     let network = json["network"].as_array().unwrap();
     let state = |id: &str| network.iter().find(|check| check["check"] == id).unwrap()["state"].clone();
     assert_eq!([state("multicast"), state("time-port"), state("devices")], ["unknown"; 3]);

@@ -8,7 +8,7 @@ use std::process::Command;
 use swsync_core::frame::SyncState;
 
 use crate::rig::{Does, Ran, Rig, swsync};
-use crate::schemas::OfSchema as _;
+use swsync_cli::testing::schemas::OfSchema as _;
 
 /// Runs `command`, which has `--json`, and checks its error: exit code, kind, a part of the message, and a part of the remedy.
 fn expect(mut command: Command, code: i32, kind: &str, message: &str, remedy: &str) -> Ran {

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::rig::{Does, Rig, swsync};
-use crate::schemas::OfSchema as _;
 use swsync_cli::testing::Ran;
+use swsync_cli::testing::schemas::OfSchema as _;
 
 #[test]
 fn a_new_key_is_made_once_and_never_shown() {

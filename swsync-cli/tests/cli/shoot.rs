@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, TIMEOUT, swsync};
-use crate::schemas::OfSchema as _;
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_core::frame::SyncState;
 use swsync_core::order::OrderKind;
 use swsync_core::time::{Span, Timestamp};

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use crate::rig::{Does, Ran, Rig, swsync};
-use crate::schemas::OfSchema as _;
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_core::frame::SyncState;
 
 #[test]

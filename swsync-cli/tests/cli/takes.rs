@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::rig::{Does, Ran, Rig};
 use swsync_cli::testing::TakeBuilder;
+use swsync_cli::testing::schemas::OfSchema as _;
 
 /// Writes a part of five pictures, which the device accepted at `accepted`.
 fn part(root: &Path, order: &str, device: &str, accepted: i64, dropped: &[u64]) {
@@ -50,7 +51,7 @@ fn takes_are_listed_noted_collected_and_removed() {
     assert_eq!(collect(&rig, out.path(), &["walk"]).code, 0);
     let note = fs::read_to_string(out.path().join("walk/right/note.json")).unwrap();
     assert!(note.contains("\"second try\""), "{note}");
-    let json = rig.run(&["takes", "walk", "--json"]).json();
+    let json = rig.run(&["takes", "walk", "--json"]).json_of("takes");
     let walk = &json["takes"][0];
     assert_eq!(
         (&walk["note"], &walk["collected"], &walk["utc"]),
@@ -88,7 +89,7 @@ fn takes_are_listed_noted_collected_and_removed() {
     assert!(out.path().join("walk/left/take.json").exists());
 
     let ran = rig.run(&["rm", "--yes", "--force", "--json", "second"]);
-    assert_eq!((ran.code, ran.json()["removed"][0]["files"].clone()), (0, 7.into()), "{ran:#?}");
+    assert_eq!((ran.code, ran.json_of("rm")["removed"][0]["files"].clone()), (0, 7.into()), "{ran:#?}");
     assert!(rig.run(&["takes"]).stdout.starts_with("no takes yet"));
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::rig::{OwnTime, Rig};
-use crate::schemas::OfSchema as _;
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_core::message::TimeScale;
 use swsync_core::status::TimeScaleChange;
 use swsync_core::time::Span;

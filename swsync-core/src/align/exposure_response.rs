@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// In the paper's words (sec. V.B), exposures of `T + δ/2` shift by `kT + δ` with k = 2: a slope of 2.
 /// [`CameraProfile`](crate::profile::CameraProfile) stores it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExposureResponse {
     /// Shift per exposure.
     pub slope: f64,
@@ -23,6 +24,7 @@ pub struct ExposureResponse {
 
 /// Uncertainty of a response. At the centre, the errors of slope and shift are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ResponseUncertainty {
     /// The centre: the mean of the measured exposures, in ns.
     pub centre_ns: f64,

@@ -99,6 +99,20 @@ impl Serialize for Assignments {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Assignments {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Assignments".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = BTreeMap::<CameraControl, Option<RawValue>>::json_schema(generator);
+        let description =
+            "What controls are set to, by their names. Null: back to what the pipeline's properties say.";
+        schema.insert("description".into(), description.into());
+        schema
+    }
+}
+
 impl<'de> Deserialize<'de> for Assignments {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AssignmentsVisitor;

@@ -41,6 +41,7 @@ macro_rules! controls {
         /// Not among them are what swsync sets itself (frame durations), what is in the pixels of one sensor model (crops and
         /// windows), and what acts once (the trigger of autofocus).
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum CameraControl {
             $($(#[$doc])* #[serde(rename = $name)] $variant,)*
         }

@@ -117,6 +117,7 @@ pub struct Readiness {
 
 /// What a camera takes for a control.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ControlRange {
     /// The least number. Times are in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +132,7 @@ pub struct ControlRange {
 
 /// Why a control cannot be set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ControlRefusal {
     /// The control; `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +147,7 @@ pub struct ControlRefusal {
 
 /// What became of a change on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeOutcome {
     /// The change.
     pub change: Name,
@@ -155,6 +158,7 @@ pub struct ChangeOutcome {
 
 /// What became of a change on a device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum ChangeState {
     /// The device does not know it: it was started since, or the change is long past.
@@ -189,6 +193,7 @@ pub enum ChangeState {
 
 /// The settings of a device's camera.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CameraReport {
     /// The camera's model, once it streams.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::optional_text")]

@@ -60,6 +60,7 @@ fn names() -> String {
 
 /// A value as JSON has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub(super) enum RawValue {
     Switch(bool),
@@ -243,6 +244,21 @@ impl Serialize for ControlValues {
             map.serialize_entry(control, &value.to_raw())?;
         }
         map.end()
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for ControlValues {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ControlValues".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = BTreeMap::<CameraControl, RawValue>::json_schema(generator);
+        schema.insert(
+            "description".into(),
+            "Values of controls, by their names. Times are in microseconds.".into(),
+        );
+        schema
     }
 }
 

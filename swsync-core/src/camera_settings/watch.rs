@@ -19,6 +19,7 @@ const PATIENCE: u64 = 300;
 
 /// How a camera's frames stood with the frame grid around a change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PhaseRecord {
     /// The lock before it. `None`: no frame was seen before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -11,6 +11,7 @@ use crate::time::Span;
 /// Number of frames from the frame-start event at which a control is written to the first frame that has it: libcamera's
 /// `sensorDelays`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Delays {
     /// Exposure.
@@ -30,6 +31,7 @@ impl Default for Delays {
 
 /// The profile of a camera model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CameraProfile {
     /// libcamera's name of the model, without the suffix of a variant: `imx708`.

@@ -7,6 +7,7 @@ use crate::time::Span;
 
 /// A mode of a sensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SensorMode {
     /// Columns.

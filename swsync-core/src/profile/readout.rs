@@ -7,6 +7,7 @@ use crate::time::Span;
 
 /// The instant of a sensor timestamp within a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum StampedAt {
     /// Start of readout of the first row, which is the end of its exposure: the Raspberry Pi's receivers, which stamp in their
@@ -35,6 +36,7 @@ impl TimingError {
 
 /// Whether rows are exposed one after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Shutter {
     /// Each row begins, and ends, one row time after the one above it.

@@ -7,6 +7,7 @@ use crate::align::exposure_response::ExposureResponse;
 
 /// A camera's response to long exposures, at one frame rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MeasuredResponse {
     /// Period of the measured stream, in ns.
     pub period_ns: f64,

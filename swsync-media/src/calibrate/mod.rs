@@ -12,6 +12,7 @@ use swsync_core::profile::{MeasuredResponse, PhaseConfig, base_model};
 use swsync_files::profiles;
 
 pub use args::CalibrateArgs;
+pub use report::CalibrationDocument;
 
 use swsync_cli::{exit, output};
 
@@ -76,9 +77,8 @@ fn keep(
         profiles::keep_response(&path, model, response.clone())?
     };
     if args.json {
-        output::line(
-            &report::json(&profile, response, measured, (!args.dry_run).then_some(&path)).to_string(),
-        );
+        let written = (!args.dry_run).then_some(path.as_path());
+        output::json(&CalibrationDocument::new(&profile, response, measured, written));
     } else if args.dry_run {
         output::line(&format!(
             "Would write {}:\n{}",

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use serde::Serialize;
 use swsync_core::align::calibrate::fit::Fit;
 use swsync_core::align::calibrate::{Calibration, CalibrationPoint};
 use swsync_core::profile::{CameraProfile, MeasuredResponse};
@@ -105,24 +106,52 @@ fn tenths_within(sigmas: f64) -> String {
     format!("{:.0}", 10.0 * share)
 }
 
-/// The result as JSON.
-pub fn json(
-    profile: &CameraProfile,
-    response: &MeasuredResponse,
-    measured: Option<&Calibration>,
-    written: Option<&Path>,
-) -> serde_json::Value {
-    let points: Vec<_> = measured.map_or_else(Vec::new, |calibration| {
-        let point = |point: &CalibrationPoint| {
-            serde_json::json!({
-                "exposure_ns": point.exposure_ns, "shift_ns": point.shift_ns, "looking_for_shortest": point.knee
-            })
-        };
-        calibration.points().iter().map(point).collect()
-    });
-    serde_json::json!({
-        "model": profile.model, "response": response, "points": points, "written": written, "profile": profile
-    })
+/// The document of `swsync calibrate --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CalibrationDocument<'a> {
+    /// The camera's model.
+    pub model: &'a str,
+    /// Its response to long exposures.
+    pub response: &'a MeasuredResponse,
+    /// What was measured. Empty: the response was given.
+    pub points: Vec<PointDocument>,
+    /// Where it was written to. `None`: nowhere, as with `--dry-run`.
+    pub written: Option<&'a Path>,
+    /// The profile with it.
+    pub profile: &'a CameraProfile,
+}
+
+/// One exposure, and the shift of the frames after it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PointDocument {
+    /// The exposure.
+    pub exposure_ns: f64,
+    /// The shift.
+    pub shift_ns: f64,
+    /// Whether it was to find the shortest exposure that shifts.
+    pub looking_for_shortest: bool,
+}
+
+impl<'a> CalibrationDocument<'a> {
+    /// Of a response that was measured by `measured`, or given.
+    pub fn new(
+        profile: &'a CameraProfile,
+        response: &'a MeasuredResponse,
+        measured: Option<&Calibration>,
+        written: Option<&'a Path>,
+    ) -> Self {
+        let points = measured.map_or_else(Vec::new, |calibration| {
+            let point = |point: &CalibrationPoint| PointDocument {
+                exposure_ns: point.exposure_ns,
+                shift_ns: point.shift_ns,
+                looking_for_shortest: point.knee,
+            };
+            calibration.points().iter().map(point).collect()
+        });
+        Self { model: &profile.model, response, points, written, profile }
+    }
 }
 
 #[cfg(test)]

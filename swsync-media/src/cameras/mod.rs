@@ -11,6 +11,7 @@ use clap::Args;
 use gst::prelude::*;
 
 use rate::Rate;
+pub use report::CamerasDocument;
 use report::{Camera, Report};
 use swsync_cli::exit;
 use swsync_cli::output;
@@ -52,7 +53,7 @@ pub fn run(args: &CamerasArgs) -> anyhow::Result<ExitCode> {
     let cameras = devices()?.iter().map(camera).collect();
     let report = Report { fps: args.fps, cameras };
     if args.json {
-        output::line(&report.json().to_string());
+        output::json(&report.document());
     } else {
         report.lines().iter().for_each(|line| output::line(line));
     }

@@ -1,6 +1,6 @@
 //! The list of cameras, for people and as JSON.
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use swsync_core::time::Span;
 
 use super::headroom::{headroom, warning};
@@ -34,6 +34,54 @@ pub struct Camera {
 pub struct Report {
     pub fps: Rate,
     pub cameras: Vec<Camera>,
+}
+
+/// The document of `swsync cameras --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CamerasDocument<'a> {
+    /// Frames per second that headroom is for.
+    pub fps: f64,
+    /// The cameras that libcamera finds.
+    pub cameras: Vec<CameraDocument<'a>>,
+}
+
+/// A camera.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CameraDocument<'a> {
+    /// libcamera's id: swsyncsrc's property camera-name.
+    pub camera_name: &'a str,
+    /// The sensor's model.
+    pub model: &'a str,
+    /// Where on the board it is. `None`: not known.
+    pub location: Option<&'a str>,
+    /// A command that shows its picture.
+    pub launch: String,
+    /// Its modes.
+    pub modes: Vec<ModeDocument>,
+    /// If the modes are those of the camera's profile: why.
+    pub from_profile: Option<&'a str>,
+    /// If the modes are not known: why.
+    pub error: Option<&'a str>,
+}
+
+/// A mode of a camera.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ModeDocument {
+    /// In pixels.
+    pub width: i32,
+    /// In pixels.
+    pub height: i32,
+    /// The shortest frame. `None`: not known.
+    pub min_frame_duration_ns: Option<Span>,
+    /// The longest frame.
+    pub max_frame_duration_ns: Option<Span>,
+    /// By how much frames can be made shorter for alignment, as a part of the frame; negative: the rate is not reached.
+    pub headroom: Option<f64>,
+    /// What is wrong with it at this rate, for a person.
+    pub warning: Option<String>,
 }
 
 const TABLE: Table<5> = Table::new([
@@ -75,15 +123,15 @@ impl Mode {
         ])
     }
 
-    fn json(&self, fps: Rate) -> Value {
-        json!({
-            "width": self.width,
-            "height": self.height,
-            "min_frame_duration_ns": self.shortest(),
-            "max_frame_duration_ns": self.frame.map(|(_, longest)| longest),
-            "headroom": self.shortest().map(|shortest| headroom(shortest, fps)),
-            "warning": warning(self.shortest(), fps),
-        })
+    fn document(&self, fps: Rate) -> ModeDocument {
+        ModeDocument {
+            width: self.width,
+            height: self.height,
+            min_frame_duration_ns: self.shortest(),
+            max_frame_duration_ns: self.frame.map(|(_, longest)| longest),
+            headroom: self.shortest().map(|shortest| headroom(shortest, fps)),
+            warning: warning(self.shortest(), fps),
+        }
     }
 }
 
@@ -121,16 +169,16 @@ impl Camera {
         lines
     }
 
-    fn json(&self, fps: Rate) -> Value {
-        json!({
-            "camera_name": self.id,
-            "model": self.model,
-            "location": self.location,
-            "launch": self.launch(),
-            "modes": self.modes.iter().map(|mode| mode.json(fps)).collect::<Vec<_>>(),
-            "from_profile": self.from_profile,
-            "error": self.error,
-        })
+    fn document(&self, fps: Rate) -> CameraDocument<'_> {
+        CameraDocument {
+            camera_name: &self.id,
+            model: &self.model,
+            location: self.location.as_deref(),
+            launch: self.launch(),
+            modes: self.modes.iter().map(|mode| mode.document(fps)).collect(),
+            from_profile: self.from_profile.as_deref(),
+            error: self.error.as_deref(),
+        }
     }
 }
 
@@ -154,11 +202,11 @@ impl Report {
         lines
     }
 
-    pub fn json(&self) -> Value {
-        json!({
-            "fps": self.fps.per_second(),
-            "cameras": self.cameras.iter().map(|camera| camera.json(self.fps)).collect::<Vec<_>>(),
-        })
+    pub fn document(&self) -> CamerasDocument<'_> {
+        CamerasDocument {
+            fps: self.fps.per_second(),
+            cameras: self.cameras.iter().map(|camera| camera.document(self.fps)).collect(),
+        }
     }
 }
 
@@ -216,8 +264,9 @@ mod tests {
         let report = report(vec![camera("b"), unknown]);
         assert_eq!(report.is_whole(), Some(false));
         assert!(report.lines().iter().any(|line| line.contains("in use by another process")));
-        assert_eq!(report.json()["cameras"][1]["error"], "camera a is in use by another process");
-        assert_eq!(report.json()["cameras"][0]["modes"][0]["min_frame_duration_ns"], 23_895_000);
+        let json = serde_json::to_value(report.document()).unwrap();
+        assert_eq!(json["cameras"][1]["error"], "camera a is in use by another process");
+        assert_eq!(json["cameras"][0]["modes"][0]["min_frame_duration_ns"], 23_895_000);
         assert_eq!(Report { cameras: Vec::new(), ..report }.is_whole(), None);
     }
 }

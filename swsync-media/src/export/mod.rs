@@ -19,17 +19,20 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use swsync_client::pending::Pending;
 use swsync_core::manifest::TAKE_JSON;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Fill;
 
 use bullettime::BullettimeArgs;
+pub use bullettime::BullettimeDocument;
 use n3dv::N3dvArgs;
+pub use n3dv::N3dvDocument;
 pub(crate) use rig_take::RigTake;
 use swsync_cli::takes;
 use swsync_cli::{exit, output};
-use target::{Target, TargetOptions};
+use target::{Target, TargetOptions, Written};
 
 /// Turn collected takes into what another program opens.
 ///
@@ -84,6 +87,9 @@ struct FolderArgs {
     /// Copy pictures rather than link them: what edits the export then leaves the collected files alone.
     #[arg(long)]
     copy: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -170,10 +176,54 @@ fn to_folder(
     check_names(&takes, &args.takes)?;
     let WriteArgs { dry_run, force } = args.write;
     let mut target = Target::open(&args.out, TargetOptions { copy: args.copy, dry_run, force })?;
+    target.set_quiet(args.json);
     export(&takes, &mut target)?;
-    output::line(&target.finish()?);
-    let missing = args.takes.iter().map(|take| warn_of_missing(take, &args.device)).sum::<usize>();
-    Ok(ExitCode::from(if missing == 0 { 0 } else { exit::INCOMPLETE }))
+    let written = target.finish()?;
+    let missing: Vec<_> = args.takes.iter().flat_map(|take| missing_parts(take, &args.device)).collect();
+    missing.iter().for_each(MissingPart::warn);
+    let complete = missing.iter().all(|part| part.given_up);
+    if args.json {
+        output::json(&ExportDocument { complete, written, missing });
+    } else {
+        output::line(&written.to_string());
+    }
+    Ok(ExitCode::from(if complete { 0 } else { exit::INCOMPLETE }))
+}
+
+/// The document of `swsync export FORMAT --json`, but for the formats that have one of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ExportDocument {
+    /// Whether every device's part of the takes is whole here, or was given up.
+    pub complete: bool,
+    /// What was written.
+    #[serde(flatten)]
+    pub written: Written,
+    /// Parts that are not whole here. What is here of them is in the export.
+    pub missing: Vec<MissingPart>,
+}
+
+/// A device's part of a take that is not whole here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MissingPart {
+    /// The folder of the take.
+    pub take: PathBuf,
+    /// The device.
+    pub device: DeviceId,
+    /// Why, for a person.
+    pub why: String,
+    /// Whether it was given up (`swsync collect OUT --without DEVICE`).
+    pub given_up: bool,
+}
+
+impl MissingPart {
+    fn warn(&self) {
+        let Self { take, device, why, given_up } = self;
+        let advice =
+            if *given_up { "it was given up" } else { "collect it again, or give it up with --without" };
+        output::warn(&format!("{}: {device} is not whole here: {why}; {advice}", take.display()));
+    }
 }
 
 /// Reads the take in the folder `take`. If `devices` are named, only theirs.
@@ -200,20 +250,26 @@ pub(crate) fn check_is_take(take: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The parts of a take that are not whole here: those of `devices`, if any are named.
+fn missing_parts(take: &Path, devices: &[DeviceId]) -> Vec<MissingPart> {
+    let Ok(folder) = take.canonicalize() else { return Vec::new() };
+    let meant = |device: &DeviceId| devices.is_empty() || devices.contains(device);
+    let missing = Pending::of_take(&folder).into_iter().filter(|(device, _)| meant(device));
+    missing
+        .map(|(device, Pending { why, given_up })| MissingPart {
+            take: take.to_owned(),
+            device,
+            why,
+            given_up,
+        })
+        .collect()
+}
+
 /// Warns of parts of a take that are not whole here. Returns the number of those that were not given up.
 fn warn_of_missing(take: &Path, devices: &[DeviceId]) -> usize {
-    let Ok(folder) = take.canonicalize() else { return 0 };
-    let mut missing = 0;
-    for (device, Pending { why, given_up }) in Pending::of_take(&folder) {
-        if !devices.is_empty() && !devices.contains(&device) {
-            continue;
-        }
-        let advice =
-            if given_up { "it was given up" } else { "collect it again, or give it up with --without" };
-        eprintln!("swsync: warning: {}: {device} is not whole here: {why}; {advice}", take.display());
-        missing += usize::from(!given_up);
-    }
-    missing
+    let missing = missing_parts(take, devices);
+    missing.iter().for_each(MissingPart::warn);
+    missing.iter().filter(|part| !part.given_up).count()
 }
 
 /// Fails if two takes have one name: files of an export are named after their orders.

@@ -14,6 +14,7 @@ use swsync_cli::takes::{self, DeviceTake};
 
 /// What the order of cameras comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OrderSource {
     /// The user named the devices one after the other.

@@ -4,12 +4,14 @@
 //! is interrupted leaves the folder as it was.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use swsync_cli::output;
 use swsync_cli::table::size;
@@ -88,6 +90,37 @@ impl Drop for Staging {
             }
             folder = made.parent();
         }
+    }
+}
+
+/// What an export has written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Written {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The files in it.
+    pub files: Vec<WrittenFile>,
+    /// Bytes that were written, without files that are links. `None`: nothing was written (`--dry-run`).
+    pub bytes: Option<u64>,
+}
+
+/// A file of an export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct WrittenFile {
+    /// Its path in the folder.
+    pub path: PathBuf,
+    /// Whether it is a link to the collected file: then a change of the one changes the other.
+    pub linked: bool,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (root, files) = (self.folder.display(), self.files.len());
+        let Some(bytes) = self.bytes else { return write!(f, "{root}: {files} files would be written") };
+        let linked = self.files.iter().filter(|file| file.linked).count();
+        write!(f, "{root}: {files} files, {} written, {linked} linked", size(bytes))
     }
 }
 
@@ -236,13 +269,13 @@ impl Target {
         Ok(())
     }
 
-    /// Moves all files to their places. Returns a summary.
-    pub fn finish(self) -> anyhow::Result<String> {
+    /// Moves all files to their places.
+    pub fn finish(self) -> anyhow::Result<Written> {
         self.bar.finish_and_clear();
-        let (root, files) = (self.root.display().to_string(), self.files.len());
-        let Some(staging) = self.staging else {
-            return Ok(format!("{root}: {files} files would be written"));
-        };
+        let files =
+            self.files.iter().map(|(path, is_link)| WrittenFile { path: path.clone(), linked: *is_link });
+        let (folder, files) = (self.root.clone(), files.collect());
+        let Some(staging) = self.staging else { return Ok(Written { folder, files, bytes: None }) };
         let mut bytes = 0;
         // On some file systems a full disk shows only on flush.
         for (path, _) in self.files.iter().filter(|(_, is_link)| !**is_link) {
@@ -264,8 +297,7 @@ impl Target {
             });
             moved.with_context(|| format!("cannot write {}", place.display()))?;
         }
-        let linked = self.files.values().filter(|is_link| **is_link).count();
-        Ok(format!("{root}: {files} files, {} written, {linked} linked", size(bytes)))
+        Ok(Written { folder, files, bytes: Some(bytes) })
     }
 }
 
@@ -297,7 +329,7 @@ mod tests {
         target.write(Path::new("2"), b"two").unwrap();
         let error = target.write(Path::new("2"), b"other").unwrap_err().to_string();
         assert!(error.contains("two files would be called"), "{error}");
-        assert!(target.finish().unwrap().ends_with("2 files, 6 B written, 0 linked"));
+        assert!(target.finish().unwrap().to_string().ends_with("2 files, 6 B written, 0 linked"));
         assert_eq!((names(&out), names(&out.join("a"))), (vec!["2".into(), "a".into()], vec!["1".into()]));
     }
 

@@ -23,6 +23,7 @@ use swsync_core::time::Span;
 pub use args::{Cause, MeasureArgs};
 use constants::{Constant, Constants};
 use reading::{Reader, Stills};
+pub use report::MeasureDocument;
 use report::Report;
 
 /// Runs the command.
@@ -54,7 +55,7 @@ pub fn run(args: &MeasureArgs) -> anyhow::Result<ExitCode> {
     }
     let written = if args.write { keep(&stills, &constants)? } else { None };
     if args.json {
-        output::line(&report.json(written.as_ref().map(|(_, path)| path.as_path())).to_string());
+        output::json(&report.document(written.map(|(_, path)| path)));
     } else {
         report.lines().iter().for_each(|line| output::line(line));
         report.settings_lines(written.as_ref()).iter().for_each(|line| output::line(line));

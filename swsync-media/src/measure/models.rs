@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
 use swsync_cli::output;
 use swsync_core::profile::base_model;
 use swsync_files::profiles;
@@ -16,7 +15,7 @@ use swsync_files::profiles;
 use super::args::MeasureArgs;
 use super::constants::Constants;
 use super::reading::Stills;
-use super::report::Report;
+use super::report::{MeasureDocument, MeasuredModel, Report};
 use super::stills::{Spread, real};
 
 /// The part of one camera model.
@@ -48,15 +47,15 @@ pub fn run(
         }
     }
     if args.json {
-        let model = |(model, written): (&Model, &Option<PathBuf>)| {
-            json!({
-                "model": model.name, "devices": model.devices, "more_ns": model.more,
-                "uncertainty_ns": model.uncertainty, "written": written,
-            })
+        let model = |(model, written): (&Model, Option<PathBuf>)| MeasuredModel {
+            model: model.name.clone(),
+            devices: model.devices,
+            more_ns: model.more,
+            uncertainty_ns: model.uncertainty,
+            written,
         };
-        let mut whole = report.json(None);
-        whole["models"] = models.iter().zip(&written).map(model).collect();
-        output::line(&whole.to_string());
+        let models = models.iter().zip(written).map(model).collect();
+        output::json(&MeasureDocument { models: Some(models), ..report.document(None) });
         return Ok(ExitCode::SUCCESS);
     }
     report.lines().iter().for_each(|line| output::line(line));

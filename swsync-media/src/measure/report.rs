@@ -1,16 +1,133 @@
 //! What was measured, as text and as JSON.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use swsync_cli::table::{Align, Column, NOTHING, Table, clean};
+use swsync_core::grid::FrameNumber;
 use swsync_core::name::DeviceId;
 use swsync_core::path_offset;
 use swsync_core::time::Span;
 
 use super::constants::{Constant, Constants};
 use super::reading::{Device, Stills};
-use super::stills::Pair;
+use super::stills::{Compared, Pair, Spread};
+
+/// The document of `swsync measure --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MeasureDocument {
+    /// The devices.
+    pub devices: Vec<MeasuredDevice>,
+    /// Every pair of devices that have frames in common.
+    pub pairs: Vec<MeasuredPair>,
+    /// Readings that contradict the others: the constants are without them.
+    pub left_out: Vec<LeftOutReading>,
+    /// Where this host's path offset was written to. `None`: nowhere.
+    pub written: Option<PathBuf>,
+    /// With `--cause camera`: the models of cameras.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<MeasuredModel>>,
+}
+
+/// A device whose pictures were read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MeasuredDevice {
+    /// The device.
+    pub device: DeviceId,
+    /// Its camera. `None`: not known.
+    pub camera: Option<String>,
+    /// Whether it led the rig.
+    pub leads: bool,
+    /// Its pictures.
+    pub pictures: usize,
+    /// Pictures in which the panel was not read, by the reason.
+    pub unread: BTreeMap<String, usize>,
+    /// `None`: no frame compares it with others.
+    pub constant: Option<MeasuredConstant>,
+}
+
+/// What is constant in a device's error.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MeasuredConstant {
+    /// What the path offset should be.
+    pub path_offset_ns: Span,
+    /// Its uncertainty, 1 sigma.
+    pub uncertainty_ns: f64,
+    /// The path offset that was applied.
+    pub before_ns: f64,
+    /// Standard deviation of a reading.
+    pub scatter_ns: f64,
+    /// Frames that it rests on.
+    pub frames: usize,
+    /// Takes that they are of.
+    pub takes: usize,
+    /// The line for config.toml.
+    pub setting: String,
+}
+
+/// By how much two devices are apart.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MeasuredPair {
+    /// One device.
+    pub one: DeviceId,
+    /// The other.
+    pub other: DeviceId,
+    /// Frames that both have.
+    pub frames: usize,
+    /// By the panel.
+    pub total: SpreadDocument,
+    /// What the devices believed of it: their phase errors.
+    pub phase: SpreadDocument,
+    /// The rest: clocks, stamps, exposure references, and the reading.
+    pub rest: SpreadDocument,
+    /// The uncertainty of a reading, 1 sigma.
+    pub reading_ns: f64,
+    /// What the devices said of their clocks' uncertainty. `None`: nothing.
+    pub clock_ns: Option<f64>,
+}
+
+/// Mean, deviation and largest value.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SpreadDocument {
+    /// The mean.
+    pub mean_ns: f64,
+    /// The standard deviation; 0 for a single value.
+    pub deviation_ns: f64,
+    /// The largest absolute value.
+    pub largest_ns: f64,
+}
+
+/// A reading that contradicts the others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LeftOutReading {
+    /// The device.
+    pub device: DeviceId,
+    /// The frame.
+    pub number: FrameNumber,
+}
+
+/// What cameras of one model have in common.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct MeasuredModel {
+    /// The model.
+    pub model: String,
+    /// Devices that have it.
+    pub devices: usize,
+    /// By how much its stamps are later than its profile says.
+    pub more_ns: f64,
+    /// The uncertainty of that, 1 sigma.
+    pub uncertainty_ns: f64,
+    /// The profile that it was added to. `None`: none.
+    pub written: Option<PathBuf>,
+}
 
 /// What was measured.
 pub struct Report<'a> {
@@ -164,46 +281,52 @@ impl Report<'_> {
         lines
     }
 
-    /// As JSON.
-    pub fn json(&self, written: Option<&Path>) -> Value {
-        let spread = |spread: &super::stills::Spread| json!({ "mean_ns": spread.mean, "deviation_ns": spread.deviation, "largest_ns": spread.most });
-        let pairs: Vec<_> = self
-            .pairs
-            .iter()
-            .map(|pair| {
-                json!({
-                    "one": self.name(pair.one), "other": self.name(pair.other), "frames": pair.count,
-                    "total": spread(&pair.total), "phase": spread(&pair.phase), "rest": spread(&pair.rest),
-                    "reading_ns": pair.reading, "clock_ns": pair.clock,
-                })
-            })
-            .collect();
-        let devices: Vec<_> = self
-            .stills
-            .devices
-            .iter()
-            .zip(&self.constants.devices)
-            .map(|((name, device), constant)| {
-                let constant = constant.map(|constant| {
-                    json!({
-                        "path_offset_ns": Span::from_nanos_f64(constant.offset), "uncertainty_ns": constant.uncertainty,
-                        "before_ns": constant.before, "scatter_ns": constant.scatter,
-                        "frames": constant.stills, "takes": constant.takes, "setting": setting(&constant),
-                    })
-                });
-                json!({
-                    "device": name, "camera": device.camera, "leads": device.led, "pictures": device.pictures,
-                    "unread": device.unread, "constant": constant,
-                })
-            })
-            .collect();
-        let left_out: Vec<_> = self
-            .constants
-            .left_out
-            .iter()
-            .map(|still| json!({ "device": self.name(still.device), "number": still.number }))
-            .collect();
-        json!({ "devices": devices, "pairs": pairs, "left_out": left_out, "written": written })
+    /// For programs.
+    pub fn document(&self, written: Option<PathBuf>) -> MeasureDocument {
+        let pair = |pair: &Pair| MeasuredPair {
+            one: self.name(pair.one).clone(),
+            other: self.name(pair.other).clone(),
+            frames: pair.count,
+            total: pair.total.into(),
+            phase: pair.phase.into(),
+            rest: pair.rest.into(),
+            reading_ns: pair.reading,
+            clock_ns: pair.clock,
+        };
+        let constant = |constant: &Constant| MeasuredConstant {
+            path_offset_ns: Span::from_nanos_f64(constant.offset),
+            uncertainty_ns: constant.uncertainty,
+            before_ns: constant.before,
+            scatter_ns: constant.scatter,
+            frames: constant.stills,
+            takes: constant.takes,
+            setting: setting(constant),
+        };
+        let device = |((name, device), own): ((&DeviceId, &Device), &Option<Constant>)| MeasuredDevice {
+            device: name.clone(),
+            camera: device.camera.clone(),
+            leads: device.led,
+            pictures: device.pictures,
+            unread: device.unread.iter().map(|(why, count)| (why.clone(), *count)).collect(),
+            constant: own.as_ref().map(constant),
+        };
+        let left_out = |still: &Compared| LeftOutReading {
+            device: self.name(still.device).clone(),
+            number: still.number,
+        };
+        MeasureDocument {
+            devices: self.stills.devices.iter().zip(&self.constants.devices).map(device).collect(),
+            pairs: self.pairs.iter().map(pair).collect(),
+            left_out: self.constants.left_out.iter().map(left_out).collect(),
+            written,
+            models: None,
+        }
+    }
+}
+
+impl From<Spread> for SpreadDocument {
+    fn from(spread: Spread) -> Self {
+        Self { mean_ns: spread.mean, deviation_ns: spread.deviation, largest_ns: spread.most }
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use serde::Serialize;
 use swsync_cli::exit;
 use swsync_cli::output;
 use swsync_core::manifest::utc;
@@ -48,6 +49,23 @@ pub struct ReportArgs {
     /// Where the page goes. [default: report.html in that folder]
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The document of `swsync report --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReportDocument {
+    /// Whether all that should be there could be read.
+    pub complete: bool,
+    /// The page.
+    pub page: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// What is missing or cannot be read, for a person. The page says it too.
+    pub problems: Vec<String>,
 }
 
 const AFTER_HELP: &str = "\
@@ -65,16 +83,21 @@ Exit codes:
 /// # Errors
 /// There is no take, or the page cannot be written.
 pub fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let (page, is_whole) = page_of(&args.folder)?;
+    let (page, problems) = page_of(&args.folder)?;
     let out = args.out.clone().unwrap_or_else(|| args.folder.join(REPORT_HTML));
     let html = page.to_html();
     write_whole(&out, html.as_bytes()).with_context(|| format!("cannot write {}", out.display()))?;
-    output::line(&format!("{} ({})", out.display(), swsync_cli::table::size(html.len() as u64)));
-    Ok(ExitCode::from(if is_whole { 0 } else { exit::INCOMPLETE }))
+    let (complete, bytes) = (problems.is_empty(), html.len() as u64);
+    if args.json {
+        output::json(&ReportDocument { complete, page: out, bytes, problems });
+    } else {
+        output::line(&format!("{} ({})", out.display(), swsync_cli::table::size(bytes)));
+    }
+    Ok(ExitCode::from(if complete { 0 } else { exit::INCOMPLETE }))
 }
 
-/// The page about `folder`, and whether all that should be there could be read.
-fn page_of(folder: &Path) -> anyhow::Result<(Page, bool)> {
+/// The page about `folder`, and what should be there and could not be read.
+fn page_of(folder: &Path) -> anyhow::Result<(Page, Vec<String>)> {
     ensure!(
         folder.is_dir(),
         "{} is no folder: give that of a take, or of a run of the laboratory",
@@ -82,11 +105,10 @@ fn page_of(folder: &Path) -> anyhow::Result<(Page, bool)> {
     );
     if folder.join(lab::LAB_JSON).is_file() {
         let lab = LabData::read(folder)?;
-        return Ok((lab::page(&lab, command(), now()), lab.problems.is_empty()));
+        return Ok((lab::page(&lab, command(), now()), lab.problems));
     }
     let take = TakeData::read(folder)?;
-    let is_whole = take.problems.is_empty();
-    Ok((take_page::page(&take, command(), now()), is_whole))
+    Ok((take_page::page(&take, command(), now()), take.problems))
 }
 
 /// The command as it was typed.

@@ -26,6 +26,7 @@ fn a_phaseconfig_is_imported() {
     let json = calibrate(&[&arguments[..], &["--json"]].concat());
     assert!(json.status.success(), "{}", stderr(&json));
     let said: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    swsync_cli::testing::schemas::check("calibrate", &said);
     assert_eq!((&said["model"], &said["response"]["slope"]), (&"pixel3".into(), &2.0.into()));
     let written: serde_json::Value = serde_json::from_str(&fs::read_to_string(profile).unwrap()).unwrap();
     assert_eq!(written["responses"][0]["overhead_ns"], 200_000.0);

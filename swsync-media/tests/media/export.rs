@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use prost::Message as _;
 use swsync_core::manifest::{FrameRecord, RemovedFrames};
 
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder, info};
 
 use crate::swsync_media;
@@ -350,8 +351,14 @@ fn nal_units(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn tables_and_timecodes_are_on_one_time_line() {
     let (root, (_keep, out)) = (pictures(), out());
-    assert_eq!(export("csv", root.path(), &out, &[]).code, 0);
+    let ran = export("csv", root.path(), &out, &["--json"]);
+    assert_eq!(ran.code, 0, "{ran:#?}");
     assert_eq!(tree(&out), ["o1-frames.csv", "o1-grid.csv"]);
+    let said = ran.json_of("export");
+    let paths: Vec<_> = said["files"].as_array().unwrap().iter().map(|file| &file["path"]).collect();
+    assert_eq!(paths, ["o1-frames.csv", "o1-grid.csv"]);
+    let bytes: u64 = tree(&out).iter().map(|file| fs::metadata(out.join(file)).unwrap().len()).sum();
+    assert_eq!((&said["complete"], &said["bytes"]), (&true.into(), &bytes.into()), "{said:#}");
     let frames = fs::read_to_string(out.join("o1-frames.csv")).unwrap();
     assert_eq!(frames.lines().count(), 1 + 5 + 3);
     let grid = fs::read_to_string(out.join("o1-grid.csv")).unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder};
 
 use crate::swsync_media;
@@ -109,7 +110,7 @@ fn bullet_time_goes_from_camera_to_camera() {
     let freeze = folder.path().join("freeze.mp4");
     let ran = run("bullettime", root.path(), &freeze, &args);
     assert_eq!(ran.code, 0, "{ran:#?}");
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let report = ran.json_of("bullettime");
     assert_eq!(
         (&report["held"], &report["pictures"], &report["ordered_by"]),
         (&1.into(), &6.into(), &"given".into())
@@ -219,7 +220,7 @@ fn a_scene_is_read_as_neural_3d_video() {
     let ran =
         run("n3dv", root.path(), &cut, &[&args[..], &["--fill", "none", "--first", "2", "--json"]].concat());
     assert_eq!(ran.code, 0, "{ran:#?}");
-    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let report = ran.json_of("n3dv");
     assert_eq!(
         (&report["numbers"], &report["poses"]),
         (&Value::from(vec![FIRST + 1, FIRST + 2]), &true.into())

@@ -10,6 +10,7 @@ mod export_videos;
 mod measure;
 mod report;
 mod scene;
+mod schemas;
 mod videos;
 
 /// A run of it.

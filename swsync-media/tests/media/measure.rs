@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use image::ImageEncoder as _;
 use image::codecs::jpeg::JpegEncoder;
 use serde_json::Value;
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder};
 use swsync_core::frame::{FrameDetails, SyncState};
 use swsync_core::time::{Host, Rig as RigDomain, Span, Timestamp};
@@ -126,7 +127,7 @@ fn a_hidden_asymmetry_is_found_in_pictures_and_taken_off() {
     let takes = record(&mut before, 4, [0; 3], root.path());
     let ran = measure(&takes, &["--json"], root.path());
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:#?}");
-    let json = ran.json();
+    let json = ran.json_of("measure");
     let found = offsets(&json);
     // Found but for a common constant, which nobody could notice: the mean of all stays 0.
     let mean = HIDDEN_US.iter().sum::<i64>() * 1_000 / 3;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use swsync_cli::testing::schemas::OfSchema as _;
 use swsync_cli::testing::{FIRST, Ran, TakeBuilder};
 use swsync_core::grid::FrameGrid;
 use swsync_core::message::TimeScale;
@@ -122,9 +123,12 @@ fn partial_and_bad_takes_give_a_page_that_says_so() {
     for index in 0..12 {
         fs::write(take.join(format!("unreadable/{:08}.jpg", FIRST + index)), "no picture").unwrap();
     }
-    let ran = report(&take, &[]);
+    let ran = report(&take, &["--json"]);
     assert_eq!(ran.code, 1, "{ran:#?}");
     let html = page(&take);
+    let said = ran.json_of("report");
+    assert_eq!((&said["complete"], &said["bytes"]), (&false.into(), &html.len().into()), "{said:#}");
+    assert!(said["problems"].as_array().unwrap().len() >= 2, "{said:#}");
     for text in [
         "The part of broken cannot be read: broken/take.json: ",
         "The part of cut is read up to 5 frames: cut/frames.jsonl, line 6: ",

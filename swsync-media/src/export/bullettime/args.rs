@@ -65,7 +65,7 @@ pub struct BullettimeArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub write: WriteArgs,
+    pub(super) write: WriteArgs,
 }
 
 const AFTER_HELP: &str = "\

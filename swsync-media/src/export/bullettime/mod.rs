@@ -24,7 +24,8 @@ pub use args::BullettimeArgs;
 use args::Kind;
 use frames::{Frames, Size};
 use gif::GifWriter;
-use report::{LeftOut, Report};
+pub use report::BullettimeDocument;
+use report::LeftOut;
 use sequence::{Plan, Sequence, Shown};
 
 use super::rig_take::RigTake;
@@ -57,7 +58,7 @@ pub fn run(args: &BullettimeArgs) -> anyhow::Result<ExitCode> {
     let plan = plan(args, &take, rate);
     let sequence = sequence::sequence(&take, number, plan)?;
     let size = size(args, &take)?;
-    let mut report = Report::new(args, &take, source, &sequence, (number, rate, size));
+    let mut report = BullettimeDocument::new(args, &take, source, &sequence, (number, rate, size));
     if !args.json {
         output::line(&ring::describe(&take, source));
     }

@@ -15,7 +15,8 @@ use swsync_cli::table::size;
 
 /// The result, as `--json` prints it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BullettimeDocument {
     /// The file.
     pub file: String,
     /// Its size in bytes. `null`: it was not written (`--dry-run`).
@@ -52,6 +53,7 @@ pub struct Report {
 
 /// A device that lacks a frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LeftOut {
     /// The device.
     pub device: DeviceId,
@@ -61,7 +63,7 @@ pub struct LeftOut {
     pub why: String,
 }
 
-impl Report {
+impl BullettimeDocument {
     /// The report on a file that shows `sequence`, by frame number, rate and size.
     pub fn new(
         args: &BullettimeArgs,
@@ -107,7 +109,7 @@ impl Report {
     /// Prints it.
     pub fn print(&self, json: bool) -> anyhow::Result<()> {
         if json {
-            output::line(&serde_json::to_string(self)?);
+            output::json(self);
             return Ok(());
         }
         for note in &self.notes {

@@ -78,11 +78,12 @@ Examples:
 
 /// cameras.json, and what `--json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Scene {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct N3dvDocument {
     /// The order whose take it is.
     order: OrderId,
     /// The cameras, in the order of their files.
-    cameras: Vec<Camera>,
+    cameras: Vec<N3dvCamera>,
     /// What that order comes from.
     ordered_by: OrderSource,
     /// Width of all pictures.
@@ -103,7 +104,8 @@ struct Scene {
 
 /// A camera of cameras.json.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Camera {
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct N3dvCamera {
     /// The video.
     file: String,
     /// Its device.
@@ -143,7 +145,7 @@ pub fn run(args: &N3dvArgs) -> anyhow::Result<ExitCode> {
     write(&take, &scene, poses, &mut target)?;
     let summary = target.finish()?;
     if args.json {
-        output::line(&serde_json::to_string(&scene)?);
+        output::json(&scene);
     } else {
         scene.notes.iter().for_each(|note| output::line(&format!("note: {note}")));
         output::line(&format!(
@@ -157,12 +159,17 @@ pub fn run(args: &N3dvArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What is to be written, without notes.
-fn scene(args: &N3dvArgs, take: &RigTake, ordered_by: OrderSource, fill: Fill) -> anyhow::Result<Scene> {
+fn scene(
+    args: &N3dvArgs,
+    take: &RigTake,
+    ordered_by: OrderSource,
+    fill: Fill,
+) -> anyhow::Result<N3dvDocument> {
     let (width, height) = common_size(take)?;
     let mut numbers = take.numbers_for_all(fill)?;
     numbers.truncate(args.first.map_or(usize::MAX, |first| usize::try_from(first).unwrap_or(usize::MAX)));
     let digits = take.cameras.len().saturating_sub(1).to_string().len().max(2);
-    let camera = |(index, part): (usize, &swsync_cli::takes::DeviceTake)| Camera {
+    let camera = |(index, part): (usize, &swsync_cli::takes::DeviceTake)| N3dvCamera {
         file: format!("cam{index:0digits$}.mp4"),
         device: part.take.device.clone(),
         place: part.take.place.clone(),
@@ -172,7 +179,7 @@ fn scene(args: &N3dvArgs, take: &RigTake, ordered_by: OrderSource, fill: Fill) -
             .filter_map(|(number, slot)| (!matches!(slot, Slot::Frame(_))).then_some(number))
             .collect(),
     };
-    Ok(Scene {
+    Ok(N3dvDocument {
         order: take.order.clone(),
         cameras: take.cameras.iter().enumerate().map(camera).collect(),
         ordered_by,
@@ -208,7 +215,12 @@ fn common_size(take: &RigTake) -> anyhow::Result<(u32, u32)> {
 }
 
 /// Writes the files of the scene.
-fn write(take: &RigTake, scene: &Scene, poses: Option<Poses>, target: &mut Target) -> anyhow::Result<()> {
+fn write(
+    take: &RigTake,
+    scene: &N3dvDocument,
+    poses: Option<Poses>,
+    target: &mut Target,
+) -> anyhow::Result<()> {
     for (camera, part) in scene.cameras.iter().zip(&take.cameras) {
         let slots = RigTake::slots(part, &scene.numbers, scene.fill);
         let how = video::write(take, part, &slots, Path::new(&camera.file), target)?;
@@ -227,7 +239,7 @@ fn write(take: &RigTake, scene: &Scene, poses: Option<Poses>, target: &mut Targe
 }
 
 /// What the user should know of the scene.
-fn notes(take: &RigTake, scene: &Scene, poses: Option<&Poses>) -> Vec<String> {
+fn notes(take: &RigTake, scene: &N3dvDocument, poses: Option<&Poses>) -> Vec<String> {
     let mut notes = ring::doubts(take, scene.ordered_by);
     let filled = scene.cameras.iter().filter(|camera| !camera.filled.is_empty());
     notes.extend(filled.map(|camera| {
