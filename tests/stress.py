@@ -182,7 +182,7 @@ def flush(options):
 
 def caps(options):
     """Other formats in the middle of the stream, for the sink and the gate; for the camera, between two starts."""
-    sizes = [(160, 120), (320, 240), (64, 48)]
+    sizes = [(160, 120), (320, 240), (192, 144)]
     for element in ("swsyncsink", "swsyncgate"):
         source = "videotestsrc is-live=true ! capsfilter name=filter caps=video/x-raw,width=160,height=120,framerate=30/1"
         pipeline = Pipeline(device(0, f"{source} ! {sink('sink', element)}"))
@@ -227,8 +227,10 @@ def branches(options):
         seen = threading.Event()
         branch.get_by_name("last").get_static_pad("sink").add_probe(
             Gst.PadProbeType.BUFFER, lambda _pad, _info, seen=seen: seen.set() or Gst.PadProbeReturn.REMOVE)
-        pad.link(branch.get_static_pad("sink"))
-        if not branch.sync_state_with_parent() or not seen.wait(PATIENCE_S):
+        # Running before it is linked: a branch that flushes would end the whole stream.
+        if not branch.sync_state_with_parent() or pad.link(branch.get_static_pad("sink")) != Gst.PadLinkReturn.OK:
+            raise Failure(f"{element} does not start in a pipeline that plays: {pipeline.error()}")
+        if not seen.wait(PATIENCE_S):
             raise Failure(f"{element} gets no frames in a pipeline that plays: {pipeline.error()}")
         remove(pipeline.pipeline, pipeline["tee"], pad, branch)
     pipeline.expect_frames()
@@ -310,7 +312,9 @@ def main():
         try:
             PARTS[part](options)
         except Failure as failure:
-            sys.exit(f"stress: {part}: {failure}")
+            print(f"stress: {part}: {failure}", file=sys.stderr, flush=True)
+            # At once: pipelines that are left playing would say more, and hide this.
+            os._exit(1)
         gc.collect()
         say(f"{part}: {time.monotonic() - begun:.1f} s")
     gc.collect()
