@@ -182,3 +182,16 @@ fn an_order_is_known_by_its_id_as_long_as_it_is_open_and_once_it_is_answered() {
     assert_eq!(queue.open_orders().count(), 0);
     assert!(queue.knows(&name("o")) && !queue.knows(&name("other")));
 }
+
+#[test]
+fn a_frame_that_the_writer_did_not_report_is_not_saved() {
+    let mut queue = queue();
+    queue.handle_order(order("o", 101, 2)).unwrap();
+    for number in 101..104 {
+        queue.handle_frame(frame(number));
+    }
+    queue.handle_written(&name("o"), 101..=101, saved(101));
+    let actions = queue.handle_closed(&name("o"));
+    let answers = write_all(&mut queue, actions);
+    assert_eq!((answers[0].saved(), answers[0].frames[1].why()), (1, Some("the writer ended without it")));
+}
