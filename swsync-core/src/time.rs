@@ -483,6 +483,7 @@ mod tests {
     fn debug_prints_clock_and_unit() {
         assert_eq!(format!("{:?}", Timestamp::<Rig>::from_nanos(5)), "Rig(5 ns)");
         assert_eq!(format!("{:?}", Span::from_micros(2)), "2000 ns");
+        assert_eq!(format!("{:?}", Offset::from_span(Span::from_micros(-2))), "offset -2000 ns");
         assert_eq!(format!("{:?}", Skew::from_ppm(1.5)), "1.500 ppm");
     }
 
