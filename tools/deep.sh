@@ -8,8 +8,6 @@ deep_checks=(
     load:deep_load
     stress:deep_stress
     rtsp:deep_rtsp
-    memory:deep_memory
-    races:deep_races
     mutants:deep_mutants
 )
 
@@ -78,24 +76,5 @@ deep_rtsp() {
         { tail -n 40 "$place/rtsp.log" >&2; return 1; }
 }
 
-# Valgrind's memcheck. Under it there is no vDSO, which rustix reads by itself, and crashes; by the C library it asks as others do.
-deep_memory() {
-    local folder=$place/memory
-    rm -rf "$folder"
-    mkdir -p "$folder/plugins"
-    inside cargo build --package gst-plugin-swsync --features rustix/use-libc "${profile_option[@]}" "${locked[@]}"
-    cp "$built/libgstswsync.so" "$folder/plugins"
-    # The other one, where it was.
-    inside cargo build --workspace "${profile_option[@]}" "${locked[@]}"
-    inside --net "GST_PLUGIN_PATH=$folder/plugins" "GST_REGISTRY=$folder/registry.bin" "$top/tools/check-memory.sh" "$folder/logs"
-}
-
-# ThreadSanitizer, over the crates that are Rust throughout: it would have to be built into GStreamer to see locks there.
-deep_races() {
-    has_nightly || die 'ThreadSanitizer takes a nightly Rust with its source: rustup toolchain install nightly --profile minimal --component rust-src'
-    inside --net "CARGO_TARGET_DIR=$target/races" RUSTFLAGS=-Zsanitizer=thread CARGO_NET_OFFLINE=false \
-        cargo +nightly test -Zbuild-std --target "$(uname -m)-unknown-linux-gnu" --package swsync-time --features simulation "${locked[@]}"
-}
-
-# Only half of the groups' faults would be luck: all are tried.
+# All faults of the three groups, which takes hours.
 deep_mutants() { inside "CARGO_TARGET_DIR=$target/mutants" "$top/tools/mutants.sh" "$place/mutants"; }

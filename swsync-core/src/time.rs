@@ -470,6 +470,14 @@ mod tests {
     }
 
     #[test]
+    fn instants_move_by_spans_and_spans_add_up() {
+        let mut at = Timestamp::<Local>::from_nanos(10);
+        at += Span::from_nanos(5);
+        assert_eq!((at, at - Span::from_nanos(2)), (Timestamp::from_nanos(15), Timestamp::from_nanos(13)));
+        assert_eq!([1, 2, 4].map(Span::from_nanos).into_iter().sum::<Span>(), Span::from_nanos(7));
+    }
+
+    #[test]
     fn an_offset_converts_both_ways() {
         let local = Timestamp::<Local>::from_nanos(10);
         let rig = Timestamp::<Rig>::from_nanos(1_000);

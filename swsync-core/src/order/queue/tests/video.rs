@@ -144,3 +144,23 @@ fn a_key_frame_is_requested_once_for_each_file_whose_frames_have_none() {
     // Segments of 30 frames begin on the grid's own seconds.
     assert_eq!(at_once, [102, 132]);
 }
+
+#[test]
+fn a_frame_that_was_lost_just_before_the_order_is_cancelled_keeps_its_own_reason() {
+    let mut queue = wide_queue();
+    queue.handle_order(order("o", 110, 6)).unwrap();
+    for number in [110, 111, 113] {
+        queue.handle_frame(coded(number));
+    }
+    let (_, actions) = queue.handle_command(&OrderCommand::Cancel { order: name("o") });
+    assert!(actions.iter().any(|action| matches!(action, OrderAction::Close { .. })), "{actions:?}");
+    queue.handle_written(&name("o"), 110..=113, saved(110));
+    let actions = queue.handle_closed(&name("o"));
+    let answer = actions.iter().find_map(|action| match action {
+        OrderAction::Answer(answer) => Some(answer),
+        _ => None,
+    });
+    let missing: Vec<_> = answer.unwrap().frames.iter().filter(|run| run.saved() == 0).collect();
+    let told: Vec<_> = missing.iter().map(|run| (run.first, run.last, run.why().unwrap())).collect();
+    assert_eq!(told, [(112, 112, crate::gap::UNKNOWN), (114, 115, "cancelled")]);
+}
