@@ -43,7 +43,7 @@ run() {
     # The same random input for each fault, and less of it than `./x test` has.
     # shellcheck disable=SC2046 # a list of words
     PROPTEST_RNG_SEED=19 PROPTEST_CASES=32 CARGO_INCREMENTAL=1 cargo mutants --dir "$top" --package swsync-core "${which[@]}" \
-        ${SWSYNC_MUTANTS_SHARD:+--shard "$SWSYNC_MUTANTS_SHARD"} --output "$folder/$group" --timeout 30 --build-timeout 600 \
+        ${SWSYNC_MUTANTS_SHARD:+--shard "$SWSYNC_MUTANTS_SHARD"} --output "$folder/$group" --timeout 120 --build-timeout 600 \
         --no-times --colors never -- -- $(tests "$group") >"$folder/$group/log" 2>&1 || code=$?
     # 2: some were missed. 3: some ran for too long, which counts as noticed.
     ((code == 0 || code == 2 || code == 3)) || {
