@@ -20,6 +20,7 @@ mod device_service;
 mod elections;
 mod examples;
 mod health;
+mod hygiene;
 mod lab;
 mod libcamera;
 mod look;

@@ -26,12 +26,17 @@ use crate::clock::{clock_time, rig_time};
 pub const FRAME_META: &str = "SwsyncFrameMeta";
 
 /// Caps of the GstReferenceTimestampMeta with a frame's rig time.
-pub static RIG_TIME_CAPS: LazyLock<gst::Caps> =
-    LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-swsync"));
+pub static RIG_TIME_CAPS: LazyLock<gst::Caps> = LazyLock::new(|| lasting_caps("timestamp/x-swsync"));
 
 /// Caps of the GstReferenceTimestampMeta with a frame's Unix time.
-pub static UNIX_TIME_CAPS: LazyLock<gst::Caps> =
-    LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-unix"));
+pub static UNIX_TIME_CAPS: LazyLock<gst::Caps> = LazyLock::new(|| lasting_caps("timestamp/x-unix"));
+
+/// Caps that stay until the process ends, which GStreamer's leaks tracer then does not count as lost.
+fn lasting_caps(name: &str) -> gst::Caps {
+    let mut caps = gst::Caps::new_empty_simple(name);
+    caps.make_mut().mark_may_be_leaked();
+    caps
+}
 
 /// Registers the custom meta. Once per process.
 pub fn register() {

@@ -181,6 +181,7 @@ mod tests {
         assert_eq!(grid.instant(1), at(33_333_333));
         assert_eq!(grid.instant(2), at(66_666_667));
         let ntsc = FrameGrid::new(30_000, 1001).unwrap();
+        assert_eq!(ntsc.rate(), (30_000, 1001));
         assert_eq!(ntsc.instant(30_000), at(1001 * 1_000_000_000));
     }
 
@@ -191,6 +192,7 @@ mod tests {
         assert_eq!(grid.phase_error(at(5_000_001)), Span::from_nanos(-4_999_999));
         assert_eq!(grid.nearest(at(5_000_000)), 0);
         assert_eq!(grid.nearest(at(5_000_001)), 1);
+        assert_eq!((grid.nearest(at(15_000_000)), grid.nearest(at(15_000_001))), (1, 2));
     }
 
     #[test]

@@ -277,6 +277,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_is_held_from_its_map_on_until_it_has_caught_up() {
+        let map =
+            ClockMap { floor: Timestamp::from_nanos(1_000), ..ClockMap::fixed(local(100), Timestamp::ZERO) };
+        let held = [99, 100, 600, 1_100, 2_000].map(|at| map.held_at(local(at)).as_nanos());
+        assert_eq!(held, [0, 1_000, 500, 0, 0]);
+        let read = [99, 100, 600, 1_100, 2_000].map(|at| map.rig_at(local(at)).as_nanos());
+        assert_eq!(read, [-1, 1_000, 1_000, 1_000, 1_900]);
+    }
+
+    #[test]
     fn it_is_set_until_it_is_relied_on_and_then_slews() {
         let mut servo = servo();
         servo.update(local(0), &estimate(0, 1_000, 0.0));

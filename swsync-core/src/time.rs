@@ -470,6 +470,53 @@ mod tests {
     }
 
     #[test]
+    fn instants_move_by_spans_and_spans_add_up() {
+        let ns = Span::from_nanos;
+        let mut at = Timestamp::<Local>::from_nanos(10);
+        at += ns(5);
+        assert_eq!((at, at - ns(2)), (Timestamp::from_nanos(15), Timestamp::from_nanos(13)));
+        let mut span = ns(7);
+        span += ns(5);
+        assert_eq!(span, ns(12));
+        span -= ns(3);
+        assert_eq!((span, span - ns(2), span * 4, span / 4, -span), (ns(9), ns(7), ns(36), ns(2), ns(-9)));
+        assert_eq!([1, 2, 4].map(ns).into_iter().sum::<Span>(), ns(7));
+        assert_eq!([-1, 0, 1].map(|nanos| ns(nanos).is_negative()), [true, false, false]);
+    }
+
+    #[test]
+    fn spans_have_units() {
+        let span = Span::from_nanos(2_500_000_000);
+        assert_eq!(
+            [Span::from_micros(2_500_000), Span::from_millis(2_500), Span::from_secs_f64(2.5)],
+            [span; 3]
+        );
+        assert_eq!((span.as_nanos_f64(), span.as_micros_f64(), span.as_secs_f64()), (2.5e9, 2.5e6, 2.5));
+        assert_eq!(
+            (span.mul_f64(0.4), Span::from_secs(1)),
+            (Span::from(Duration::from_secs(1)), Span::from_millis(1_000))
+        );
+    }
+
+    #[test]
+    fn skews_add_up_and_are_bounded_on_both_sides() {
+        let ppm = Skew::from_ppm;
+        assert!(
+            (ppm(20.0).as_ratio() - 2e-5).abs() < 1e-15
+                && (Skew::from_ratio(2e-5).as_ppm() - 20.0).abs() < 1e-9
+        );
+        assert!(((ppm(20.0) + ppm(30.0)).as_ppm() - 50.0).abs() < 1e-9);
+        assert_eq!(ppm(-900.0).clamp(ppm(500.0)), ppm(-500.0));
+    }
+
+    #[test]
+    fn instants_are_numbers_in_messages() {
+        let at = Timestamp::<Rig>::from_nanos(-5);
+        assert_eq!(serde_json::to_string(&at).unwrap(), "-5");
+        assert_eq!(serde_json::from_str::<Timestamp<Rig>>("-5").unwrap(), at);
+    }
+
+    #[test]
     fn an_offset_converts_both_ways() {
         let local = Timestamp::<Local>::from_nanos(10);
         let rig = Timestamp::<Rig>::from_nanos(1_000);
@@ -483,6 +530,7 @@ mod tests {
     fn debug_prints_clock_and_unit() {
         assert_eq!(format!("{:?}", Timestamp::<Rig>::from_nanos(5)), "Rig(5 ns)");
         assert_eq!(format!("{:?}", Span::from_micros(2)), "2000 ns");
+        assert_eq!(format!("{:?}", Offset::from_span(Span::from_micros(-2))), "offset -2000 ns");
         assert_eq!(format!("{:?}", Skew::from_ppm(1.5)), "1.500 ppm");
     }
 

@@ -163,4 +163,24 @@ mod tests {
             assert_eq!((lines + 4_000 - 1_666) % 4, 0, "{lines}");
         }
     }
+    #[test]
+    fn early_frames_may_go_on_to_the_next_instant() {
+        // 20.1 ms early: 1005 lines longer takes 52 frames of 19.33, 661.67 shorter takes one.
+        let sensor = SensorTiming { max_lines: 1_686, ..SENSOR };
+        assert_eq!(at(-20_100_000.0, &sensor), LengthPlan { lines: 1005, frames: 1.0 });
+    }
+
+    #[test]
+    fn steps_are_rounded_and_stay_within_the_limits() {
+        let sensor = SensorTiming { line_step: 4, ..SENSOR };
+        // 1566.67 and 1766.67 lines are wanted.
+        assert_eq!((at(2_000_000.0, &sensor).lines, at(-2_000_000.0, &sensor).lines), (1_566, 1_766));
+        // 15 ms late, so 750 lines shorter or 916.67 longer: more than fits into one frame, whose length is then the last step before the limit.
+        let longest = |max_lines| at(15_000_000.0, &SensorTiming { min_lines: 1_656, max_lines, ..sensor });
+        assert_eq!(longest(2_000), LengthPlan { lines: 1_998, frames: 3.0 });
+        assert_eq!(longest(2_002).lines, 2_002);
+        let shortest = |min_lines| at(15_000_000.0, &SensorTiming { min_lines, max_lines: 2_000, ..sensor });
+        assert_eq!(shortest(1_000), LengthPlan { lines: 1_002, frames: 2.0 });
+        assert_eq!(shortest(1_002).lines, 1_002);
+    }
 }

@@ -10,7 +10,7 @@ const LEADING: &str = "it is shown before the key frame that its file begins wit
                        encoder close its groups of pictures (x265enc option-string=open-gop=0)";
 
 /// The end of the file that encoded frames were handed out for last.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileTail {
     segment: u64,
     /// Position of the key frame from which on the file has every frame, up to the last one.
@@ -128,4 +128,21 @@ fn is_complete<T>(ring: &FrameRing<T>, from: u64, position: u64) -> bool {
     (from..=position)
         .filter_map(|position| ring.at(position))
         .all(|frame| frame.coding != Coding::Undecodable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failure_a_file_goes_on_behind_the_frame_and_only_there_is_broken() {
+        let path = DecodePath::from_key(3);
+        let tail = FileTail::after(2, path, 7);
+        assert_eq!(tail, FileTail { segment: 2, key: 3, next: 8, is_broken: false });
+        assert!(!tail.is_broken_in(2));
+        let broken = FileTail::after_failure(Some(tail), Coding::Delta, 4, 9).unwrap();
+        assert_eq!(broken, FileTail { segment: 4, key: 10, next: 10, is_broken: true });
+        assert!(broken.is_broken_in(4) && !broken.is_broken_in(2));
+        assert_eq!(FileTail::after_failure(Some(tail), Coding::Leading, 4, 9), Some(tail));
+    }
 }

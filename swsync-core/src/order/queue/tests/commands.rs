@@ -107,3 +107,17 @@ fn orders_are_checked_when_they_are_parsed() {
     let text = r#"{"order":"o","at_ns":-5,"kind":"burst","count":1}"#;
     assert!(serde_json::from_str::<Order>(text).is_err());
 }
+
+/// A device that was away gets the order once more, with the stop that it did not hear.
+#[test]
+fn an_order_that_arrives_again_is_stopped_where_it_says_if_that_is_earlier() {
+    let mut queue = queue();
+    queue.handle_order(take("t", 100, None)).unwrap();
+    for (end, expected) in [(110, 110), (105, 105), (120, 105)] {
+        let mut again = take("t", 100, None);
+        again.stop_at(grid().instant(end));
+        queue.handle_order(again).unwrap();
+        let known: Vec<_> = queue.open_orders().map(Order::stop).collect();
+        assert_eq!(known, [Some(grid().instant(expected))], "{end}");
+    }
+}

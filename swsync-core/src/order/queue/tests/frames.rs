@@ -143,9 +143,55 @@ fn a_slow_writer_does_not_block_and_lost_frames_are_accounted_for() {
         assert!(queue.backlog().0 <= 500 && queue.ring().bytes() <= 1000);
     }
     assert_eq!(held.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [100, 101, 102, 103, 104]);
+    assert_eq!(queue.backlog(), (500, 500));
     assert_eq!(holes.iter().map(|run| run.first).collect::<Vec<_>>(), (105..120).collect::<Vec<_>>());
     assert!(holes[0].why().unwrap().contains("the disk could not keep up"));
     let more = queue.handle_released(held[0].0);
     assert!(matches!(more[..], [OrderAction::Save { number: 120, .. }]), "{more:?}");
     assert_eq!((queue.progress()[0].saved, queue.progress()[0].lost), (6, 15));
+}
+
+/// As of a video, whose frames are written when their file is.
+#[test]
+fn frames_that_are_written_together_are_one_run_up_to_a_frame_that_is_missing() {
+    let mut queue = queue();
+    queue.handle_order(order("o", 101, 5)).unwrap();
+    let (mut tickets, mut actions) = (Vec::new(), Vec::new());
+    for number in [101, 102, 104, 105, 106] {
+        for action in queue.handle_frame(frame(number)) {
+            match action {
+                OrderAction::Save { ticket, .. } => tickets.push(ticket),
+                other => actions.push(other),
+            }
+        }
+    }
+    queue.handle_written(&name("o"), 101..=105, saved(101));
+    actions.extend(tickets.into_iter().flat_map(|ticket| queue.handle_released(ticket)));
+    let answers = write_all(&mut queue, actions);
+    let runs: Vec<_> = answers[0].frames.iter().map(|run| (run.first, run.last, run.count)).collect();
+    assert_eq!(runs, [(101, 102, 2), (103, 103, 1), (104, 105, 2)]);
+}
+
+#[test]
+fn an_order_is_known_by_its_id_as_long_as_it_is_open_and_once_it_is_answered() {
+    let mut queue = queue();
+    queue.handle_order(order("o", 101, 1)).unwrap();
+    assert!(queue.knows(&name("o")) && !queue.knows(&name("other")));
+    let actions = queue.handle_frame(frame(101));
+    write_all(&mut queue, actions);
+    assert_eq!(queue.open_orders().count(), 0);
+    assert!(queue.knows(&name("o")) && !queue.knows(&name("other")));
+}
+
+#[test]
+fn a_frame_that_the_writer_did_not_report_is_not_saved() {
+    let mut queue = queue();
+    queue.handle_order(order("o", 101, 2)).unwrap();
+    for number in 101..104 {
+        queue.handle_frame(frame(number));
+    }
+    queue.handle_written(&name("o"), 101..=101, saved(101));
+    let actions = queue.handle_closed(&name("o"));
+    let answers = write_all(&mut queue, actions);
+    assert_eq!((answers[0].saved(), answers[0].frames[1].why()), (1, Some("the writer ended without it")));
 }

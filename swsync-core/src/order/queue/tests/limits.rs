@@ -122,3 +122,21 @@ fn orders_of_any_instant_are_accounted_for() {
         }
     }
 }
+
+/// The clock may step back by days once it is set for the first time.
+#[test]
+fn an_order_that_is_served_already_is_not_too_far_ahead() {
+    let mut queue = queue();
+    queue.handle_order(take("t", NOW, None)).unwrap();
+    assert_eq!(numbers_saved(&queue.handle_frame(frame(NOW))), [NOW]);
+    assert!(queue.set_now(now() - Span::from_secs(30 * 24 * 3_600)).is_empty());
+    assert_eq!(numbers_saved(&queue.handle_frame(frame(NOW + 1))), [NOW + 1]);
+}
+
+fn numbers_saved(actions: &[OrderAction<FrameNumber>]) -> Vec<FrameNumber> {
+    let saved = |action: &OrderAction<FrameNumber>| match action {
+        OrderAction::Save { number, .. } => Some(*number),
+        _ => None,
+    };
+    actions.iter().filter_map(saved).collect()
+}

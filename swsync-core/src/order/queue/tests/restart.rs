@@ -169,3 +169,27 @@ fn saved_frames_are_accounted_for_if_the_camera_starts_late_after_a_restart() {
     assert_eq!((numbers(&answers[0]), answers[0].saved()), (vec![100, 101, 102, 103], 1));
     assert_eq!(answers[0].frames[1].why(), Some("lost in the restart of the device"));
 }
+
+/// The writer would not be told to finish its file.
+#[test]
+fn an_order_that_waits_for_the_writer_gets_no_frame_once_the_device_stops() {
+    let saves = |actions: &[OrderAction<FrameNumber>]| -> Vec<_> {
+        let ticket = |action: &OrderAction<FrameNumber>| match action {
+            OrderAction::Save { ticket, .. } => Some(*ticket),
+            _ => None,
+        };
+        actions.iter().filter_map(ticket).collect()
+    };
+    let mut queue = queue();
+    queue.handle_order(take("t", 100, None)).unwrap();
+    let held: Vec<_> = (100..105).flat_map(|number| saves(&queue.handle_frame(frame(number)))).collect();
+    assert_eq!(held.len(), 5, "as much as the writer may have");
+    assert!(saves(&queue.handle_order(order("o", 103, 1)).unwrap()).is_empty());
+    let actions = queue.handle_stop();
+    let answered = actions.iter().filter(|action| matches!(action, OrderAction::Answer(_))).count();
+    assert_eq!((answered, saves(&actions).len()), (1, 0), "{actions:?}");
+    queue.handle_written(&name("t"), 100..=104, saved(100));
+    for ticket in held {
+        assert!(saves(&queue.handle_released(ticket)).is_empty());
+    }
+}

@@ -95,3 +95,72 @@ fn a_key_frame_is_requested_at_once_and_every_second_while_frames_cannot_be_deco
     assert!(arrive(134, Coding::Delta).is_empty());
     assert_eq!(arrive(136, Coding::Undecodable), [136], "another loss does not wait");
 }
+
+/// Ten frames of a closed group, then a key frame 110 whose leading frames 108 and 109 come after it, then 111.
+fn open_group() -> Vec<RingFrame<FrameNumber>> {
+    let group = (100..108).map(coded);
+    let open = [(110, Coding::OpenKey), (108, Coding::Leading), (109, Coding::Leading), (111, Coding::Delta)];
+    group.chain(open.map(|(number, coding)| RingFrame { coding, ..frame(number) })).collect()
+}
+
+#[test]
+fn leading_frames_of_the_first_key_frame_take_the_group_before_it() {
+    let mut queue = wide_queue();
+    queue.handle_order(take("t", 108, None)).unwrap();
+    let all: Vec<_> = open_group().into_iter().flat_map(|frame| saves(&queue.handle_frame(frame))).collect();
+    let lead_in = (100..108).map(|number| (0, number, false));
+    let named = [110, 108, 109, 111].map(|number| (0, number, true));
+    assert_eq!(all, lead_in.chain(named).collect::<Vec<_>>());
+}
+
+#[test]
+fn leading_frames_go_on_in_a_file_that_has_the_group_before_them() {
+    let mut queue = wide_queue();
+    queue.handle_order(take("t", 100, None)).unwrap();
+    let all: Vec<_> = open_group().into_iter().flat_map(|frame| saves(&queue.handle_frame(frame))).collect();
+    let numbers = (100..108).chain([110, 108, 109, 111]);
+    assert_eq!(all, numbers.map(|number| (0, number, true)).collect::<Vec<_>>(), "each once");
+}
+
+#[test]
+fn a_closed_key_frame_takes_nothing_before_it_though_frames_are_missing_there() {
+    let mut queue = wide_queue();
+    queue.handle_order(take("t", 108, None)).unwrap();
+    let frames = (100..108).chain([110]).map(coded);
+    let all: Vec<_> = frames.flat_map(|frame| saves(&queue.handle_frame(frame))).collect();
+    assert_eq!(all, [(0, 110, true)]);
+}
+
+#[test]
+fn a_key_frame_is_requested_once_for_each_file_whose_frames_have_none() {
+    let mut queue = wide_queue();
+    queue.handle_order(take("t", 101, Some(Span::from_secs(1)))).unwrap();
+    let frames = (101..150).map(|number| RingFrame { coding: Coding::Delta, ..frame(number) });
+    let mut at_once = Vec::new();
+    for frame in frames {
+        let next = frame.number + 1;
+        at_once.extend(requested(&queue.handle_frame(frame)).into_iter().filter(|number| *number <= next));
+    }
+    // Segments of 30 frames begin on the grid's own seconds.
+    assert_eq!(at_once, [102, 132]);
+}
+
+#[test]
+fn a_frame_that_was_lost_just_before_the_order_is_cancelled_keeps_its_own_reason() {
+    let mut queue = wide_queue();
+    queue.handle_order(order("o", 110, 6)).unwrap();
+    for number in [110, 111, 113] {
+        queue.handle_frame(coded(number));
+    }
+    let (_, actions) = queue.handle_command(&OrderCommand::Cancel { order: name("o") });
+    assert!(actions.iter().any(|action| matches!(action, OrderAction::Close { .. })), "{actions:?}");
+    queue.handle_written(&name("o"), 110..=113, saved(110));
+    let actions = queue.handle_closed(&name("o"));
+    let answer = actions.iter().find_map(|action| match action {
+        OrderAction::Answer(answer) => Some(answer),
+        _ => None,
+    });
+    let missing: Vec<_> = answer.unwrap().frames.iter().filter(|run| run.saved() == 0).collect();
+    let told: Vec<_> = missing.iter().map(|run| (run.first, run.last, run.why().unwrap())).collect();
+    assert_eq!(told, [(112, 112, crate::gap::UNKNOWN), (114, 115, "cancelled")]);
+}
