@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{COMMAND_TIMEOUT, Ended, Process, built, command, free_port, poll, retry_on_drops, source};
+use crate::process::{
+    COMMAND_TIMEOUT, Ended, Process, built, command, free_port, poll, retry_on_drops, source,
+};
 use crate::rig::{TestBed, mentions_drops};
 use crate::shots::{assert_only_complete_files, files_below};
 
@@ -171,22 +173,22 @@ fn side_by_side(bed: &TestBed) -> Option<()> {
     let ports = [free_port(), free_port()];
     let picture = bed.path("set.jpg");
     let view = format!("jpegenc snapshot=true ! filesink location={}", picture.display());
-    receiver.args(["--rate", "60", "--sets", &SETS.to_string(), "--view", &view]);
+    receiver.args(["--rate", "45", "--sets", &SETS.to_string(), "--view", &view]);
     receiver.args(ports.map(|port| port.to_string()));
     let devices: Vec<_> = (0..).zip(ports).map(|(seed, port)| sender(bed, seed, port)).collect();
     let ended = Process::start("receiver", &bed.path("."), &mut receiver).wait_for_up_to(COMMAND_TIMEOUT);
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:#?}");
-    if devices.iter().any(|device| device.output().contains("swsync-frames-lost")) {
-        return None;
-    }
     println!("{}", ended.out);
     let words: Vec<_> = ended.out.trim().split([' ', ',']).collect();
     let ["sets:", sets, _, "complete:", complete, _, "furthest", "apart:", apart, "us"] = words[..] else {
         panic!("{ended:#?}")
     };
     let [sets, complete] = [sets, complete].map(|count| count.parse::<u32>().unwrap());
-    assert!(sets >= SETS && f64::from(complete) >= 0.999 * f64::from(sets), "{ended:#?}");
-    assert!(apart.parse::<f64>().unwrap() <= 100.0, "{ended:#?}");
+    let holds = f64::from(complete) >= 0.999 * f64::from(sets) && apart.parse::<f64>().unwrap() <= 100.0;
+    if !holds && devices.iter().any(|device| device.output().contains("swsync-frames-lost")) {
+        return None;
+    }
+    assert!(holds && sets >= SETS, "{ended:#?}");
     let size = image::image_dimensions(&picture).unwrap();
     assert_eq!(size, (320, 120), "two pictures of 160 x 120 side by side");
     Some(())
@@ -195,14 +197,23 @@ fn side_by_side(bed: &TestBed) -> Option<()> {
 /// A device that sends its frames by RTP, as the receiver's documentation has it.
 fn sender(bed: &TestBed, seed: u16, port: u16) -> Process {
     let role = if seed == 0 {
-        format!("role=leader bind-address=127.0.0.1 port={} listen={}", bed.time_address().rsplit(':').next().unwrap(), bed.endpoint())
+        format!(
+            "role=leader bind-address=127.0.0.1 port={} listen={}",
+            bed.time_address().rsplit(':').next().unwrap(),
+            bed.endpoint()
+        )
     } else {
-        format!("role=client leader={} connect={} sync-timeout=60000000000", bed.time_address(), bed.endpoint())
+        format!(
+            "role=client leader={} connect={} sync-timeout=60000000000",
+            bed.time_address(),
+            bed.endpoint()
+        )
     };
+    let camera = seed + 1;
     let line = format!(
         "swsyncclock rig={} {role} \
-         swsyncsrc backend=simulated simulated-seed={seed} add-ntp-timestamp-meta=true wait-lock=true \
-         ! video/x-raw,width=160,height=120,framerate=60/1 ! videoconvert ! jpegenc \
+         swsyncsrc backend=simulated simulated-seed={camera} add-ntp-timestamp-meta=true wait-lock=true \
+         ! video/x-raw,width=160,height=120,framerate=45/1 ! videoconvert ! jpegenc \
          ! rtpjpegpay ! application/x-rtp,extmap-1=urn:ietf:params:rtp-hdrext:ntp-64 ! udpsink host=127.0.0.1 port={port}",
         bed.rig_name()
     );
@@ -288,10 +299,17 @@ fn the_ptp_example_has_frames_in_the_grandmasters_time() {
     }
     let bed = TestBed::exclusive();
     let mut example = command("unshare");
-    example.args(["--net", "--kill-child", "sh", "-c", BESIDE_A_GRANDMASTER, "sh"]).arg(bed.path("ptp4l.log"));
+    example
+        .args(["--net", "--kill-child", "sh", "-c", BESIDE_A_GRANDMASTER, "sh"])
+        .arg(bed.path("ptp4l.log"));
     example.arg(built("swsync-example-ptp")).args(["--simulated", "--frames", "30"]);
     let ended = Process::start("ptp", &bed.path("."), &mut example).wait_for_up_to(COMMAND_TIMEOUT);
-    assert_eq!(ended.code, Some(0), "{ended:#?}\n{}", fs::read_to_string(bed.path("ptp4l.log")).unwrap_or_default());
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "{ended:#?}\n{}",
+        fs::read_to_string(bed.path("ptp4l.log")).unwrap_or_default()
+    );
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
     let frames: Vec<_> = ended.out.lines().map(|line| line.split(' ').collect::<Vec<_>>()).collect();
     assert_eq!(frames.len(), 30, "{ended:#?}");

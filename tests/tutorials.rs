@@ -101,7 +101,11 @@ impl Devices {
 
     fn wait_until_ready(&mut self, bed: &TestBed) {
         poll("all devices of the tutorial are ready", || {
-            self.running.iter_mut().map(|(_, device)| device).chain(&mut self.clocks).for_each(Process::assert_running);
+            self.running
+                .iter_mut()
+                .map(|(_, device)| device)
+                .chain(&mut self.clocks)
+                .for_each(Process::assert_running);
             let mut ask = shell(bed, &bed.path("."), "swsync status --json");
             let status: serde_json::Value = serde_json::from_slice(&ask.output().unwrap().stdout).ok()?;
             let of = |device: &serde_json::Value| device["status"]["frames"]["newest"].clone();

@@ -31,7 +31,7 @@ check_dependencies() {
     if [[ ! -x $cache/tools/bin/cargo-deny ]]; then
         exceptions+=('licences, bans and sources of dependencies: there is no cargo-deny (./x lint tools)')
     else
-        inside "$cache/tools/bin/cargo-deny" --all-features check licenses bans sources || return
+        inside "$cache/tools/bin/cargo-deny" --manifest-path "$top/Cargo.toml" check licenses bans sources || return
     fi
     if [[ ! -x $cache/tools/bin/cargo-audit ]]; then
         exceptions+=('known holes in dependencies: there is no cargo-audit (./x lint tools)')

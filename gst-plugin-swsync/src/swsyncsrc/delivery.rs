@@ -61,7 +61,8 @@ impl SwsyncSrc {
                     let progress = camera.progress();
                     let decision =
                         self.stats.lock().decide(&mut frame, progress, interruptions, wait_lock, grid, pts);
-                    let delivery = Delivery { decision, period: grid.period(), ntp, pads: streams.pads.clone() };
+                    let delivery =
+                        Delivery { decision, period: grid.period(), ntp, pads: streams.pads.clone() };
                     NextFrame::Frame(frame, delivery)
                 });
                 drop(state);

@@ -53,8 +53,9 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// The clock of the grandmaster of `domain`, once it has its time.
 fn ptp_clock(domain: u32) -> anyhow::Result<gst::Clock> {
-    gst_net::PtpClock::init(None, &[])
-        .context("GStreamer's gst-ptp-helper cannot run: is it installed, and may it open UDP ports 319 and 320?")?;
+    gst_net::PtpClock::init(None, &[]).context(
+        "GStreamer's gst-ptp-helper cannot run: is it installed, and may it open UDP ports 319 and 320?",
+    )?;
     let clock = gst_net::PtpClock::new(None, domain)?;
     clock
         .wait_for_sync(PATIENCE)
