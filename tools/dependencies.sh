@@ -28,6 +28,7 @@ is_tool_there() {
 # The checks that can be done here; the others are named at the end.
 check_dependencies() {
     local output=$place/dependencies.log code=0
+    mkdir -p "$place"
     if [[ ! -x $cache/tools/bin/cargo-deny ]]; then
         exceptions+=('licences, bans and sources of dependencies: there is no cargo-deny (./x lint tools)')
     else

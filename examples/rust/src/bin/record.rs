@@ -10,7 +10,7 @@
 
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use swsync_client::settings::RigSettings;
@@ -51,7 +51,7 @@ fn record_until<K>(rig: &Rig, key: impl FnOnce() -> K) -> anyhow::Result<bool> {
     }
     // All devices begin with the same frame, which is in the future: the order has to reach them first.
     let begins = ordered.snapshot().when(ordered.order().at());
-    std::thread::sleep(begins.saturating_duration_since(Instant::now()).max(Duration::ZERO));
+    std::thread::sleep(begins.saturating_duration_since(Instant::now()));
     println!("recording {}; Enter ends it", ordered.order().id());
 
     key();
