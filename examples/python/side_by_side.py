@@ -117,12 +117,16 @@ class View:
         padding = -width * 3 % 4  # GStreamer's rows begin at multiples of four bytes
         rows = numpy.pad(picture.reshape(height, width * 3), ((0, 0), (0, padding)))
         if self.caps is None:
-            self.caps = Gst.Caps.from_string(f"video/x-raw,format=RGB,width={width},height={height},framerate={self.rate}")
+            rate = f"{self.rate.numerator}/{self.rate.denominator}"
+            self.caps = Gst.Caps.from_string(f"video/x-raw,format=RGB,width={width},height={height},framerate={rate}")
             self.source.set_caps(self.caps)
         buffer = Gst.Buffer.new_wrapped(rows.tobytes())
         buffer.pts = buffer.dts = int(self.shown * NS / self.rate)
         self.shown += 1
         self.source.push_buffer(buffer)
+        if message := self.pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR):
+            error, details = message.parse_error()
+            raise RuntimeError(f"the view: {error.message} ({details})")
 
     def close(self):
         self.source.end_of_stream()
