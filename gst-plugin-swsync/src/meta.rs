@@ -45,7 +45,9 @@ const NTP_EPOCH: gst::ClockTime = gst::ClockTime::from_seconds(2_208_988_800);
 pub enum WallTime {
     /// Rig time is the time of some other clock.
     None,
+    /// Unix time.
     Unix,
+    /// Unix time, and the same as NTP time.
     UnixAndNtp,
 }
 
