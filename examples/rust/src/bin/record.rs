@@ -10,7 +10,6 @@
 
 use std::io::{BufRead, stdin};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::Context;
 use swsync_client::settings::RigSettings;
@@ -50,8 +49,8 @@ fn record_until<K>(rig: &Rig, key: impl FnOnce() -> K) -> anyhow::Result<bool> {
         println!("NOT with all devices: {problem}");
     }
     // All devices begin with the same frame, which is in the future: the order has to reach them first.
-    let begins = ordered.snapshot().when(ordered.order().at());
-    std::thread::sleep(begins.saturating_duration_since(Instant::now()));
+    let until_then = ordered.order().at() - ordered.snapshot().now_for(ordered.order());
+    std::thread::sleep(until_then.to_duration());
     println!("recording {}; Enter ends it", ordered.order().id());
 
     key();
