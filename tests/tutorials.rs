@@ -152,7 +152,9 @@ fn type_page(bed: &TestBed, name: &str, blocks: &[Block], devices: &mut Devices)
         let mut script = shell(bed, &folder(bed, &format!("operator-{name}")), &lines);
         let ended = Process::start(&format!("{name}-{typed}"), &bed.path("."), &mut script);
         let ended = ended.wait_for_up_to(COMMAND_TIMEOUT);
-        let is_late = ended.err.contains("it used all of it from frame ");
+        // A camera that lost frames just then takes settings at another frame.
+        let is_late =
+            ended.err.contains("it used all of it from frame ") || ended.out.contains("was aligning before");
         if ended.code != Some(0) && (mentions_drops(&ended.out) || is_late) {
             return Outcome::Dropped;
         }
@@ -209,15 +211,15 @@ fn tutorials_that_start_devices_do_what_they_say() {
 const DEVICE: &str = "gst-launch-1.0 -e swsyncclock \
     swsyncsrc ! video/x-raw,width=1280,height=720,framerate=30/1 ! videoconvert ! jpegenc ! swsyncsink location=shots";
 
-/// A rig of three devices, with a place for a card that is mounted.
-fn running_rig() -> (TestBed, Devices) {
+/// A rig of three devices, with a place for a card that is mounted. The devices are dropped first: they write to the test bed.
+fn running_rig() -> (Devices, TestBed) {
     let bed = TestBed::exclusive().discovering();
     fs::create_dir_all(bed.path("rootfs/etc/swsync")).unwrap();
     let mut devices = Devices::new();
     for id in ["pi1", "pi2", "pi3"] {
         devices.start(&bed, id, DEVICE);
     }
-    (bed, devices)
+    (devices, bed)
 }
 
 #[test]
@@ -229,7 +231,7 @@ fn tutorials_of_a_rig_that_runs_do_what_they_say() {
     let mut rig = None;
     for (name, blocks) in pages().iter().filter(|(_, blocks)| !has_cameras(blocks)) {
         retry_on_drops(|| {
-            let (bed, devices) = rig.get_or_insert_with(running_rig);
+            let (devices, bed) = rig.get_or_insert_with(running_rig);
             match type_page(bed, name, blocks, devices) {
                 Outcome::Dropped => {
                     rig = None;
@@ -239,6 +241,6 @@ fn tutorials_of_a_rig_that_runs_do_what_they_say() {
             }
         });
     }
-    let (_bed, mut devices) = rig.expect("there are such pages");
+    let (mut devices, _bed) = rig.expect("there are such pages");
     devices.stop();
 }
