@@ -25,7 +25,7 @@ ARROWS = {
     "swsync-media": ["swsync-core", "swsync-files", "swsync-client", "swsync-cli"],
     "swsync-device": [],
     "swsync-lab": None,  # everything
-    "swsync-example": [],
+    "swsync-example": ["swsync-client"],
     "swsync-fuzz-properties": ["swsync-core", "swsync-files"],
     "swsync-tests": None,
 }

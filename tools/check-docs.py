@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks the documentation: each page is in the book, and each link of one leads somewhere.
+"""Checks the documentation: each page is in the book, each link of one leads somewhere, and the reference names what the
+plugin sends.
 
 Run from the top of the checkout by `./x lint`. Knows links to files and to headings in files, of README.md, CONTRIBUTING.md,
 SECURITY.md and docs/.
@@ -41,12 +42,33 @@ def broken(path):
                 yield f"{path}:{number}: {target} has no heading #{place}"
 
 
+def sent():
+    """The names of messages, events and fields of the meta in the plugin's source."""
+    for path in sorted(Path("gst-plugin-swsync/src").rglob("*.rs")):
+        text = path.read_text().partition("#[cfg(test)]")[0]
+        yield from re.findall(r'Structure::(?:builder|new_empty)\("(swsync-[a-z-]+)"', text)
+        yield from re.findall(r'^const [A-Z]+: &str = "(swsync-[a-z-]+)";', text, flags=re.M)
+        if path.name == "meta.rs":
+            yield from re.findall(r'gstr!\("([a-z-]+)"\)', text)
+            yield from re.findall(r'^    [a-z_]+: "([a-z-]+)",$', text, flags=re.M)
+
+
+def unnamed():
+    # Not messages: structures of properties and answers, which the elements' documentation lists.
+    inner = {"swsync-frame", "swsync-src-stats", "swsync-modes", "swsync-camera", "swsync-rig-settings", "swsync-centre"}
+    page = Path("docs/reference.md").read_text()
+    names = set(sent()) - inner
+    assert len(names) > 30, "the pattern finds nothing any more"
+    return [f"docs/reference.md lacks `{name}`" for name in sorted(names) if f"`{name}`" not in page]
+
+
 def main():
     book = Path("docs/SUMMARY.md").read_text()
     pages = sorted(Path("docs").rglob("*.md"))
     wrong = [f"docs/SUMMARY.md lacks {page}" for page in pages if page.name != "SUMMARY.md" and f"({page.relative_to('docs')})" not in book]
     for path in [Path("README.md"), Path("CONTRIBUTING.md"), Path("SECURITY.md"), *pages]:
         wrong += broken(path)
+    wrong += unnamed()
     print("\n".join(wrong))
     sys.exit(1 if wrong else 0)
 

@@ -38,6 +38,24 @@ fn lasting_caps(name: &str) -> gst::Caps {
     caps
 }
 
+/// Caps of the GstReferenceTimestampMeta with a frame's NTP time, which `rtphdrextntp64` sends.
+pub static NTP_TIME_CAPS: LazyLock<gst::Caps> =
+    LazyLock::new(|| gst::Caps::new_empty_simple("timestamp/x-ntp"));
+
+/// From the epoch of NTP, 1900, to that of Unix, 1970: 70 years with 17 leap days (RFC 5905, figure 4).
+const NTP_EPOCH: gst::ClockTime = gst::ClockTime::from_seconds(2_208_988_800);
+
+/// Which reference timestamps frames get beside rig time. Rig time counts from the Unix epoch on a `swsyncclock` only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WallTime {
+    /// Rig time is the time of some other clock.
+    None,
+    /// Unix time.
+    Unix,
+    /// Unix time, and the same as NTP time.
+    UnixAndNtp,
+}
+
 /// Registers the custom meta. Once per process.
 pub fn register() {
     if !CustomMeta::is_registered(FRAME_META) {
@@ -50,6 +68,7 @@ pub fn register() {
 pub(crate) enum OwnMeta {
     RigTime,
     UnixTime,
+    NtpTime,
     Details,
 }
 
@@ -60,7 +79,8 @@ impl OwnMeta {
             let is = |caps: &gst::Caps| std::ptr::eq(time.reference(), caps.as_ref());
             return is(&RIG_TIME_CAPS)
                 .then_some(Self::RigTime)
-                .or(is(&UNIX_TIME_CAPS).then_some(Self::UnixTime));
+                .or(is(&UNIX_TIME_CAPS).then_some(Self::UnixTime))
+                .or(is(&NTP_TIME_CAPS).then_some(Self::NtpTime));
         }
         let ours = meta.try_as_custom_meta().is_some_and(|meta| meta.structure().name() == FRAME_META);
         ours.then_some(Self::Details)
@@ -69,24 +89,28 @@ impl OwnMeta {
 
 /// Attaches `info` to `buffer`. Metas of an earlier frame in the same buffer are used again.
 ///
-/// `gap`: the last gap of the source, if it reports gaps. `unix`: rig time counts from the Unix epoch.
+/// `gap`: the last gap of the source, if it reports gaps.
 pub fn attach(
     buffer: &mut gst::BufferRef,
     info: &FrameInfo,
     gap: Option<&FrameGap>,
     period: Span,
-    unix: bool,
+    wall: WallTime,
 ) {
     let time = clock_time(info.rig_time_ns);
+    let ntp_time = time.saturating_add(NTP_EPOCH);
+    let (unix, ntp) = (wall != WallTime::None, wall == WallTime::UnixAndNtp);
     let duration = gst::ClockTime::from_nseconds(period.as_nanos().unsigned_abs());
-    let (mut has_rig, mut has_unix, mut has_details) = (false, false, false);
+    let (mut has_rig, mut has_unix, mut has_ntp, mut has_details) = (false, false, false, false);
     buffer.foreach_meta_mut(|mut meta| {
-        let has = match OwnMeta::of(&mut meta) {
+        let (has, time) = match OwnMeta::of(&mut meta) {
             None => return ControlFlow::Continue(Action::Keep),
             Some(OwnMeta::UnixTime) if !unix => return ControlFlow::Continue(Action::Remove),
-            Some(OwnMeta::RigTime) => &mut has_rig,
-            Some(OwnMeta::UnixTime) => &mut has_unix,
-            Some(OwnMeta::Details) => &mut has_details,
+            Some(OwnMeta::NtpTime) if !ntp => return ControlFlow::Continue(Action::Remove),
+            Some(OwnMeta::RigTime) => (&mut has_rig, time),
+            Some(OwnMeta::UnixTime) => (&mut has_unix, time),
+            Some(OwnMeta::NtpTime) => (&mut has_ntp, ntp_time),
+            Some(OwnMeta::Details) => (&mut has_details, time),
         };
         *has = true;
         if let Some(reference) = meta.downcast_mut() {
@@ -101,6 +125,9 @@ pub fn attach(
     }
     if unix && !has_unix {
         gst::ReferenceTimestampMeta::add(buffer, &UNIX_TIME_CAPS, time, duration);
+    }
+    if ntp && !has_ntp {
+        gst::ReferenceTimestampMeta::add(buffer, &NTP_TIME_CAPS, ntp_time, duration);
     }
     if !has_details {
         let mut meta = CustomMeta::add(buffer, FRAME_META).expect("registered when the plugin was loaded");
@@ -420,7 +447,7 @@ mod tests {
             },
         };
         let mut buffer = gst::Buffer::new();
-        attach(buffer.get_mut().unwrap(), &info, None, Span::from_millis(33), true);
+        attach(buffer.get_mut().unwrap(), &info, None, Span::from_millis(33), WallTime::Unix);
         assert_eq!(rig_time_of(&buffer), Some(info.rig_time_ns));
         let details = details_of(&buffer).unwrap();
         assert_eq!(details.clock_uncertainty, info.clock_uncertainty_ns);
@@ -439,7 +466,7 @@ mod tests {
             ..info
         };
         let gap = FrameGap { serial: 3, first: info.number - 4, count: 2, cause: GapCause::Clock };
-        attach(buffer.get_mut().unwrap(), &next, Some(&gap), Span::from_millis(33), true);
+        attach(buffer.get_mut().unwrap(), &next, Some(&gap), Span::from_millis(33), WallTime::UnixAndNtp);
         let details = details_of(&buffer).unwrap();
         assert_eq!(details.gap, Some(gap));
         assert_eq!(
@@ -448,14 +475,25 @@ mod tests {
             "nothing of the frame before"
         );
         assert_eq!(rig_time_of(&buffer), Some(next.rig_time_ns));
-        assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync", "timestamp/x-unix"], "one of each");
+        let all = [FRAME_META, "timestamp/x-ntp", "timestamp/x-swsync", "timestamp/x-unix"];
+        assert_eq!(kinds(&buffer), all, "one of each");
+        // 2027-01-15 08:00:00.066333333: RFC 5905 counts 4 008 988 800 s from 1900.
+        assert_eq!(ntp_time_of(&buffer), 4_008_988_800_066_333_333);
+        attach(buffer.get_mut().unwrap(), &info, Some(&gap), Span::from_millis(33), WallTime::UnixAndNtp);
+        assert_eq!(ntp_time_of(&buffer), 4_008_988_800_033_333_333, "of this frame");
+        assert_eq!(kinds(&buffer), all, "used again");
 
         let moved = FrameInfo { lock: Some(LockState::Aligning), ..info };
-        attach(buffer.get_mut().unwrap(), &moved, None, Span::from_millis(33), false);
+        attach(buffer.get_mut().unwrap(), &moved, None, Span::from_millis(33), WallTime::None);
         assert_eq!(details_of(&buffer).unwrap().gap, None, "its source reports no gaps");
         assert_eq!(details_of(&buffer).unwrap().lock, LockState::Aligning);
         assert_eq!(details_of(&buffer).unwrap().analogue_gain, Some(2.0));
         assert_eq!(kinds(&buffer), [FRAME_META, "timestamp/x-swsync"], "its rig time is no Unix time");
+    }
+
+    fn ntp_time_of(buffer: &gst::BufferRef) -> u64 {
+        let mut metas = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
+        metas.find(|meta| meta.reference() == NTP_TIME_CAPS.as_ref()).unwrap().timestamp().nseconds()
     }
 
     /// The names of the buffer's metas, sorted.

@@ -18,7 +18,7 @@ use super::state::{PadStream, State};
 use super::stats::{FrameDecision, NoDelivery};
 use crate::camera::CameraError;
 use crate::clock::{SwsyncClock, rig_time};
-use crate::meta;
+use crate::meta::{self, WallTime};
 
 /// The result of asking the camera for a frame.
 #[expect(clippy::large_enum_variant, reason = "nearly always it is the large one")]
@@ -32,6 +32,8 @@ pub enum NextFrame {
 pub struct Delivery {
     decision: FrameDecision,
     period: Span,
+    /// Frames are to carry their NTP time.
+    ntp: bool,
     pub pads: Arc<[PadStream]>,
 }
 
@@ -41,9 +43,9 @@ impl SwsyncSrc {
     /// # Errors
     /// [`CameraError::Flushing`] if the wait is interrupted, or the camera's own.
     pub(super) fn next_frame(&self, clock: &gst::Clock) -> Result<NextFrame, CameraError> {
-        let (target, wait_lock) = {
+        let (target, wait_lock, ntp) = {
             let settings = self.settings.lock();
-            (settings.align.target(), settings.align.wait_lock)
+            (settings.align.target(), settings.align.wait_lock, settings.add_ntp_timestamp_meta)
         };
         let mut state = self.state.lock();
         match &mut *state {
@@ -59,7 +61,8 @@ impl SwsyncSrc {
                     let progress = camera.progress();
                     let decision =
                         self.stats.lock().decide(&mut frame, progress, interruptions, wait_lock, grid, pts);
-                    let delivery = Delivery { decision, period: grid.period(), pads: streams.pads.clone() };
+                    let delivery =
+                        Delivery { decision, period: grid.period(), ntp, pads: streams.pads.clone() };
                     NextFrame::Frame(frame, delivery)
                 });
                 drop(state);
@@ -80,7 +83,7 @@ impl SwsyncSrc {
     pub(super) fn finish(
         &self,
         mut frame: AlignedFrame,
-        Delivery { decision, period, pads }: &Delivery,
+        Delivery { decision, period, ntp, pads }: &Delivery,
         clock: &gst::Clock,
     ) -> Option<Vec<gst::Buffer>> {
         if let Some(PadStream { setup, .. }) = pads.first() {
@@ -95,6 +98,11 @@ impl SwsyncSrc {
             self.report_silence(&frame.info, silence, clock);
         }
         let pts = decision.pts?;
+        let wall = match (clock.is::<SwsyncClock>(), ntp) {
+            (false, _) => WallTime::None,
+            (true, false) => WallTime::Unix,
+            (true, true) => WallTime::UnixAndNtp,
+        };
         let AlignedFrame { mut pictures, info, .. } = frame;
         for picture in &mut pictures {
             let buffer = picture.make_mut();
@@ -105,8 +113,7 @@ impl SwsyncSrc {
             if decision.discont {
                 buffer.set_flags(gst::BufferFlags::DISCONT);
             }
-            // On a swsyncclock rig time counts from the Unix epoch.
-            meta::attach(buffer, &info, decision.gap.as_ref(), *period, clock.is::<SwsyncClock>());
+            meta::attach(buffer, &info, decision.gap.as_ref(), *period, wall);
         }
         Some(pictures)
     }

@@ -11,6 +11,10 @@
 //! the exposure as far as they are known, and the last gap in the frame numbers before it: `gap` (counts them),
 //! `gap-first-frame`, `gap-frames` and `gap-cause`.
 //!
+//! With `add-ntp-timestamp-meta` a frame on a `swsyncclock` also has its rig time as NTP time (caps `timestamp/x-ntp`, ns since 1900), which
+//! payloaders send by RTP if their caps ask for the header extension ntp-64 (`rtphdrextntp64`). An `rtpbin` writes the time of sending over it,
+//! unless its `update-ntp64-header-ext` is false.
+//!
 //! # How a camera comes onto the grid
 //!
 //! | `align-method` | for cameras | does | reaches |

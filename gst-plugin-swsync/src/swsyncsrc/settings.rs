@@ -23,6 +23,8 @@ pub struct Settings {
     pub orientation: Orientation,
     pub on_stall: OnStall,
     pub stall_periods: StallLimit,
+    /// Frames carry their NTP time, for RTP.
+    pub add_ntp_timestamp_meta: bool,
     pub align: AlignSettings,
     #[cfg(feature = "simulation")]
     pub simulation: SimulationSettings,
@@ -39,6 +41,7 @@ impl Default for Settings {
             orientation: Orientation::default(),
             on_stall: OnStall::default(),
             stall_periods: StallLimit::default(),
+            add_ntp_timestamp_meta: false,
             align: AlignSettings::default(),
             #[cfg(feature = "simulation")]
             simulation: SimulationSettings::default(),
@@ -70,6 +73,7 @@ impl Settings {
             "on-stall" => self.on_stall = value.get().expect("checked"),
             "stall-periods" => self.stall_periods = StallLimit(value.get().expect("checked")),
             "profile" => self.profile = value.get().expect("checked"),
+            "add-ntp-timestamp-meta" => self.add_ntp_timestamp_meta = value.get().expect("checked"),
             #[cfg(feature = "simulation")]
             name if self.simulation.set(name, value) => {}
             name => assert!(self.align.set(name, value), "no property {name}"),
@@ -86,6 +90,7 @@ impl Settings {
             "on-stall" => self.on_stall.to_value(),
             "stall-periods" => self.stall_periods.0.to_value(),
             "profile" => self.profile.to_value(),
+            "add-ntp-timestamp-meta" => self.add_ntp_timestamp_meta.to_value(),
             name => {
                 let value = self.align.get(name);
                 #[cfg(feature = "simulation")]
@@ -142,6 +147,11 @@ fn camera_properties() -> Vec<glib::ParamSpec> {
             .nick("Camera profile")
             .blurb("File with the camera's profile (timing, control latencies); if not set, the one found by its model")
             .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("add-ntp-timestamp-meta")
+            .nick("Add NTP timestamp meta")
+            .blurb("Frames also carry a GstReferenceTimestampMeta timestamp/x-ntp, which rtphdrextntp64 sends: their rig time as NTP time (ns since 1900, that is, rig time and 2208988800 s). Only while the pipeline's clock is a swsyncclock's, whose time counts from 1970")
+            .mutable_playing()
             .build(),
     ]
 }

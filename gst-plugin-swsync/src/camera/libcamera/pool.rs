@@ -187,13 +187,14 @@ mod imp {
             let flags = buffer.flags();
             buffer.unset_flags(flags);
             buffer.set_dts(None);
-            let mut seen = [false; 4];
+            let mut seen = [false; 5];
             buffer.foreach_meta_mut(|mut meta| {
                 let kind = match OwnMeta::of(&mut meta) {
                     Some(OwnMeta::RigTime) => Some(0),
                     Some(OwnMeta::UnixTime) => Some(1),
-                    Some(OwnMeta::Details) => Some(2),
-                    None => meta.downcast_ref::<VideoMeta>().map(|_| 3),
+                    Some(OwnMeta::NtpTime) => Some(2),
+                    Some(OwnMeta::Details) => Some(3),
+                    None => meta.downcast_ref::<VideoMeta>().map(|_| 4),
                 };
                 let keep = kind.is_some_and(|kind| !std::mem::replace(&mut seen[kind], true));
                 ControlFlow::Continue(if keep { MetaAction::Keep } else { MetaAction::Remove })
