@@ -30,12 +30,13 @@ fn takes_are_listed_noted_and_removed_while_the_rig_records() {
     let bed = TestBed::exclusive().keyed();
     let rig = bed.rig(&["left"]);
 
-    let ended = done(&rig, &["shoot", "--detach", "--count", "3", "--id", "later"]);
-    assert!(ended.out.starts_with("later  3 frames, from in "), "{ended:#?}");
+    // So many that a busy machine does not drop all of them on one device, which would have no part then.
+    let ended = done(&rig, &["shoot", "--detach", "--count", "30", "--id", "later"]);
+    assert!(ended.out.starts_with("later  30 frames, from in "), "{ended:#?}");
     let later = poll("it is saved all the same", || {
         listed(&rig, "later").filter(|take| take["open"] == false && take["devices"] == 2)
     });
-    assert_eq!((&later["frames"], &later["collected"]), (&3.into(), &false.into()), "{later:#}");
+    assert_eq!((&later["frames"], &later["collected"]), (&30.into(), &false.into()), "{later:#}");
 
     // Its exit code is another test's: the simulated camera drops a frame now and then.
     let ended = run(&rig, &["record", "--for", "3s", "--id", "attended"]);
