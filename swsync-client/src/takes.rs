@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(read(), (Some("second try".into()), Vec::new()));
         write("c", &note("", 30));
         assert_eq!(read(), (None, Vec::new()), "it was removed");
-        for bad in ["{".to_owned(), "x".repeat(1 << 20), note("a", 40).replace("\"a\"", "\"a\\nb\"")] {
+        for bad in ["{".to_owned(), "x".repeat(1 << 20)] {
             write("c", &bad);
             let (latest, unreadable) = read();
             assert_eq!((latest.as_deref(), unreadable.len()), (Some("second try"), 1), "{unreadable:?}");
