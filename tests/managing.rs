@@ -26,20 +26,18 @@ fn listed(rig: &Rig<'_>, id: &str) -> Option<Value> {
     json["takes"].as_array()?.iter().find(|take| take["order"] == id).cloned()
 }
 
-/// Passes in two of three runs. In the others requests for the files of one device reach nobody for ten seconds or a minute, while its
-/// statuses come: its thread for files waits for requests. It was seen with a key on the rig only.
 #[test]
-#[ignore = "a fault to be found: requests for a device's files are lost at times where the rig has a key"]
 fn takes_are_listed_noted_and_removed_while_the_rig_records() {
     let bed = TestBed::exclusive().keyed();
     let rig = bed.rig(&["left"]);
 
-    let ended = done(&rig, &["shoot", "--detach", "--count", "3", "--id", "later"]);
-    assert!(ended.out.starts_with("later  3 frames, from in "), "{ended:#?}");
+    // So many that a busy machine does not drop all of them on one device, which would have no part then.
+    let ended = done(&rig, &["shoot", "--detach", "--count", "30", "--id", "later"]);
+    assert!(ended.out.starts_with("later  30 frames, from in "), "{ended:#?}");
     let later = poll("it is saved all the same", || {
         listed(&rig, "later").filter(|take| take["open"] == false && take["devices"] == 2)
     });
-    assert_eq!((&later["frames"], &later["collected"]), (&3.into(), &false.into()), "{later:#}");
+    assert_eq!((&later["frames"], &later["collected"]), (&30.into(), &false.into()), "{later:#}");
 
     // Its exit code is another test's: the simulated camera drops a frame now and then.
     let ended = run(&rig, &["record", "--for", "3s", "--id", "attended"]);
@@ -78,7 +76,11 @@ fn takes_are_listed_noted_and_removed_while_the_rig_records() {
     let left = fs::read_dir(bed.path("shots")).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(left.filter(|name| name != ".swsync").collect::<Vec<_>>(), [""; 0], "{ended:#?}");
     assert!(done(&rig, &["takes"]).out.starts_with("no takes yet"));
-    // The devices go on.
-    run(&rig, &["shoot", "--id", "after"]);
-    assert!(listed(&rig, "after").is_some());
+    // The devices go on. A frame that both drop leaves no take.
+    let mut attempts = 0..;
+    poll("an order is carried out", || {
+        let id = format!("after-{}", attempts.next()?);
+        run(&rig, &["shoot", "--id", &id]);
+        listed(&rig, &id)
+    });
 }

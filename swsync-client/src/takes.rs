@@ -4,8 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use swsync_core::manifest::{DeviceFrames, FRAMES_JSONL, FrameRecord, NumberSet, TAKE_JSON, Take, TakeError};
+use swsync_core::manifest::{
+    DeviceFrames, FRAMES_JSONL, FrameRecord, NOTE_JSON, NumberSet, TAKE_JSON, Take, TakeError,
+};
 use swsync_core::name::{DeviceId, Name, OrderId};
+use swsync_core::share::TakeNote;
+use swsync_files::read_small_json;
 
 const CHECK_PATH: &str = "name a folder that `swsync collect` wrote, and that you may read";
 const COLLECT_AGAIN: &str = "collect this take again, into another folder";
@@ -202,6 +206,30 @@ pub fn folders(folder: &Path) -> Vec<OrderId> {
     orders
 }
 
+/// The latest note on the take in `folder`, of those beside the parts of `devices`. `None`: there is none, or it was removed. For
+/// each one that cannot be read `unreadable` is called with the device and why.
+pub fn latest_note<'a>(
+    folder: &Path,
+    devices: impl IntoIterator<Item = &'a DeviceId>,
+    mut unreadable: impl FnMut(&DeviceId, String),
+) -> Option<TakeNote> {
+    let mut latest: Option<TakeNote> = None;
+    for device in devices {
+        let note = match read_small_json(&folder.join(device.as_str()).join(NOTE_JSON)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => Err(error.to_string()),
+            Ok(text) => serde_json::from_slice::<TakeNote>(&text).map_err(|error| error.to_string()),
+        };
+        match note.and_then(|note| note.check().map(|()| note).map_err(|error| error.to_string())) {
+            Ok(note) if latest.as_ref().is_none_or(|latest| latest.at_ns < note.at_ns) => latest = Some(note),
+            Ok(_) => {}
+            Err(why) => unreadable(device, why),
+        }
+    }
+    // A note that was removed has an empty text in its place.
+    latest.filter(|note| !note.text.is_empty())
+}
+
 /// The entries of `folder` whose names a device or an order can have, sorted.
 fn names(folder: &Path) -> Vec<Name> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -215,6 +243,37 @@ fn names(folder: &Path) -> Vec<Name> {
 mod tests {
     use super::*;
     use crate::testing::{device_take, name};
+    use swsync_core::time::Timestamp;
+
+    #[test]
+    fn the_latest_note_counts_unless_it_was_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let (devices, take) = (["a", "b", "c"].map(name), root.path().join("o1"));
+        let write = |device: &str, text: &str| {
+            fs::create_dir_all(take.join(device)).unwrap();
+            fs::write(take.join(device).join(NOTE_JSON), text).unwrap();
+        };
+        let note =
+            |text: &str, at| TakeNote::new(text, Timestamp::from_nanos(at), "laptop").unwrap().to_json();
+        let read = || {
+            let mut unreadable = Vec::new();
+            let latest =
+                latest_note(&take, &devices, |device, why| unreadable.push((device.to_string(), why)));
+            (latest.map(|note| note.text), unreadable)
+        };
+        assert_eq!(read(), (None, Vec::new()), "there is none");
+        write("a", &note("second try", 20));
+        write("b", &note("first try", 10));
+        assert_eq!(read(), (Some("second try".into()), Vec::new()));
+        write("c", &note("", 30));
+        assert_eq!(read(), (None, Vec::new()), "it was removed");
+        for bad in ["{".to_owned(), "x".repeat(1 << 20)] {
+            write("c", &bad);
+            let (latest, unreadable) = read();
+            assert_eq!((latest.as_deref(), unreadable.len()), (Some("second try"), 1), "{unreadable:?}");
+            assert_eq!(unreadable[0].0, "c");
+        }
+    }
 
     #[test]
     fn a_part_reads_back_by_frame_number() {

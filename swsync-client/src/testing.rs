@@ -34,8 +34,6 @@ pub fn frame(number: FrameNumber) -> FrameInfo {
 pub fn status(device: &str) -> Status {
     let newest = frame(54_000_000_060);
     Status {
-        device: name(device),
-        software: "0.1.0".into(),
         clock: Some(ClockStatus {
             quality: SyncState::Synced,
             rig_time_ns: newest.rig_time_ns,
@@ -56,19 +54,10 @@ pub fn status(device: &str) -> Status {
             oldest: 54_000_000_001,
             latency_ns: Span::ZERO,
         }),
-        storage: None,
-        host: None,
-        camera: None,
-        recording_left_ns: None,
-        versions: None,
-        last_error: None,
         open: vec![progress("o1")],
         saved: 17,
         missed: 2,
-        problems: Vec::new(),
-        refused: Vec::new(),
-        timescale_change: None,
-        place: Default::default(),
+        ..Status::new(name(device), "0.1.0")
     }
 }
 

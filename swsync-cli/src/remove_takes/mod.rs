@@ -13,11 +13,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use swsync_client::rig_takes::RigTakes;
 use swsync_client::{RemoteTakes, Session, host_name, in_parallel};
 use swsync_core::name::OrderId;
-use swsync_core::order::Targets;
 
 use crate::duration;
 use crate::exit;
 use crate::list_takes::unknown_order;
+use crate::orders::TargetArgs;
 use crate::output::{self, tell, warn};
 use crate::rig::RigArgs;
 
@@ -40,6 +40,8 @@ pub struct RemoveArgs {
     orders: Vec<OrderId>,
     #[command(flatten)]
     rig: RigArgs,
+    #[command(flatten)]
+    targets: TargetArgs,
     /// Also what was not collected: it is lost then.
     #[arg(long)]
     force: bool,
@@ -59,9 +61,10 @@ Examples:
   swsync collect takes && swsync rm walk  fetch all takes, then make room
   swsync rm --yes walk run-3              in a script, where nobody can answer
   swsync rm --force test-1                a take that nobody wants
+  swsync rm --to left walk                only what the devices of group left have of it
 
 Exit codes:
-  0  the takes are gone from every device of the rig
+  0  the takes are gone from every device of the rig, or from all those after --to
   1  something stays: not collected, still recorded, on a device that is away, the answer was no; or the rig has no key
   2  wrong arguments; or there is no terminal to ask on, and no --yes
   3  no rig or no devices
@@ -84,7 +87,7 @@ pub fn run(args: &RemoveArgs) -> anyhow::Result<ExitCode> {
              command a key (`swsync key new`, then key-file= and --key-file), or delete the folders on the devices"
         );
     }
-    let takes = RigTakes::list(&session, &Targets::All, args.timeout);
+    let takes = RigTakes::list(&session, &args.targets.resolve_in(&session)?, args.timeout);
     let orders: BTreeSet<_> = args.orders.iter().collect();
     if let Some(unknown) = orders.iter().find(|order| takes.find(order).is_none()) {
         return Err(unknown_order(unknown, &takes).into());

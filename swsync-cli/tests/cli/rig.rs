@@ -147,8 +147,6 @@ impl DeviceHandler for Handler {
         let number = grid().nearest(RIG_EPOCH);
         let time = *self.time.lock().unwrap();
         Status {
-            device: self.id.clone(),
-            software: "test".into(),
             clock: Some(ClockStatus {
                 quality: self.quality,
                 rig_time_ns: RIG_EPOCH + time.map_or(Span::ZERO, |time| time.ahead),
@@ -169,19 +167,9 @@ impl DeviceHandler for Handler {
                 oldest: number - 60,
                 latency_ns: Span::ZERO,
             }),
-            storage: None,
-            host: None,
-            camera: None,
-            recording_left_ns: None,
-            versions: None,
-            last_error: None,
-            open: Vec::new(),
             saved: 5,
-            missed: 0,
-            problems: Vec::new(),
-            refused: Vec::new(),
             timescale_change: time.and_then(|time| time.change),
-            place: Default::default(),
+            ..Status::new(self.id.clone(), "test")
         }
     }
 

@@ -79,11 +79,18 @@ fn takes_are_listed_noted_collected_and_removed() {
     fs::remove_file(&picture).unwrap();
     assert_eq!(collect(&rig, out.path(), &["walk"]).code, 0);
 
+    let ran = rig.run(&["rm", "--yes", "--to", "nobody", "walk"]);
+    assert!(ran.code == 2 && ran.stderr.contains("nobody"), "{ran:#?}");
+    let ran = rig.run(&["rm", "--yes", "--to", "right", "second"]);
+    assert!(ran.code == 5 && ran.stderr.contains("no device has anything of an order second"), "{ran:#?}");
+    let ran = rig.run(&["rm", "--yes", "--to", "left", "walk"]);
+    assert!(ran.stdout.lines().last().unwrap().starts_with("all removed: 8 files, "), "{ran:#?}");
+    assert!(ran.code == 0 && right.path().join("walk/right/take.json").exists(), "{ran:#?}");
     let ran = rig.run(&["rm", "--yes", "walk"]);
     assert_eq!(ran.code, 0, "{ran:#?}");
     assert!(ran.stdout.contains(", verified\n"), "{ran:#?}");
     assert!(ran.stdout.contains("right   walk        7"), "{ran:#?}");
-    assert!(ran.stdout.lines().last().unwrap().starts_with("all removed: 15 files, "), "{ran:#?}");
+    assert!(ran.stdout.lines().last().unwrap().starts_with("all removed: 7 files, "), "{ran:#?}");
     assert_eq!(fs::read_dir(right.path()).unwrap().count(), 0);
     assert!(!left.path().join("walk").exists() && left.path().join("second/left/take.json").exists());
     assert!(out.path().join("walk/left/take.json").exists());

@@ -209,6 +209,30 @@ pub struct Status {
 }
 
 impl Status {
+    /// That of `device`, which runs this version of swsync, before anything else is known.
+    #[must_use]
+    pub fn new(device: DeviceId, software: impl Into<String>) -> Self {
+        Self {
+            device,
+            software: software.into(),
+            clock: None,
+            frames: None,
+            storage: None,
+            host: None,
+            camera: None,
+            recording_left_ns: None,
+            versions: None,
+            last_error: None,
+            open: Vec::new(),
+            saved: 0,
+            missed: 0,
+            problems: Vec::new(),
+            refused: Vec::new(),
+            timescale_change: None,
+            place: DevicePlace::default(),
+        }
+    }
+
     /// What the operator should do something about although the device is ready, as text: what its host complains of, little recording
     /// time, the last error.
     #[must_use]

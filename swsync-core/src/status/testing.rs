@@ -10,8 +10,6 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
     let newest = info(54_000_000_000);
     let source = |timescale| TimeSource { stratum: 1, leader: 1, timescale, least_delay_ns: Span::ZERO };
     Status {
-        device: name(device),
-        software: "test".into(),
         clock: Some(ClockStatus {
             quality: SyncState::Synced,
             rig_time_ns: newest.rig_time_ns,
@@ -32,18 +30,6 @@ pub fn status(device: &str, timescale: Option<u64>, frames: u32) -> Status {
             oldest: 54_000_000_000,
             latency_ns: Span::ZERO,
         }),
-        storage: None,
-        host: None,
-        camera: None,
-        recording_left_ns: None,
-        versions: None,
-        last_error: None,
-        open: Vec::new(),
-        saved: 0,
-        missed: 0,
-        problems: Vec::new(),
-        refused: Vec::new(),
-        timescale_change: None,
-        place: Default::default(),
+        ..Status::new(name(device), "test")
     }
 }

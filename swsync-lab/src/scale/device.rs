@@ -185,23 +185,9 @@ impl DeviceHandler for Handler {
 
     fn status(&self) -> Status {
         Status {
-            device: self.id.clone(),
-            software: format!("swsync lab scale {}", env!("CARGO_PKG_VERSION")),
             clock: Some(self.clock.status()),
-            frames: None,
-            storage: None,
-            host: None,
-            camera: None,
-            recording_left_ns: None,
-            versions: None,
-            last_error: None,
-            open: Vec::new(),
-            saved: 0,
-            missed: 0,
             problems: vec![LABEL.to_owned()],
-            refused: Vec::new(),
-            timescale_change: None,
-            place: Default::default(),
+            ..Status::new(self.id.clone(), format!("swsync lab scale {}", env!("CARGO_PKG_VERSION")))
         }
     }
 }

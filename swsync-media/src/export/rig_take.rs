@@ -7,6 +7,7 @@ use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::manifest::{FrameRecord, NumberSet, check_path};
 use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_core::order::Fill;
+use swsync_core::share::TakeNote;
 
 use swsync_cli::takes::{self, DeviceTake};
 
@@ -18,6 +19,8 @@ const MAX_FRAMES: u64 = 10_000_000;
 pub struct RigTake {
     /// The order.
     pub order: OrderId,
+    /// A person's note on it.
+    pub note: Option<TakeNote>,
     /// The grid that all cameras are on.
     pub grid: FrameGrid,
     /// The frame numbers that the order names, ascending.
@@ -92,7 +95,12 @@ impl RigTake {
         let all = |runs: &NumberSet| -> Vec<_> {
             runs.iter().flat_map(|(first, count)| first..first.saturating_add(count)).collect()
         };
-        Ok(Self { order, grid, numbers: all(&asked.intersection(&there)), asked: all(&asked), cameras })
+        let note = takes::latest_note(&folder, &here, |device, why| {
+            eprintln!(
+                "swsync: warning: the note of {device} on {order} cannot be read, and is left out: {why}"
+            );
+        });
+        Ok(Self { order, note, grid, numbers: all(&asked.intersection(&there)), asked: all(&asked), cameras })
     }
 
     /// What `camera` shows for each of `numbers`, which must be ascending.

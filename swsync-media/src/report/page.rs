@@ -2,7 +2,7 @@
 
 use gst::glib;
 
-use super::html::Html;
+use super::html::{Html, paragraph};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -11,6 +11,8 @@ const SCRIPT: &str = include_str!("script.js");
 pub struct Page {
     /// The heading, and the title of the window.
     pub title: String,
+    /// A line right below the heading: a person's note.
+    pub note: Option<String>,
     /// A sentence below the heading.
     pub subtitle: String,
     /// The sections' addresses and names, for the list of contents.
@@ -48,6 +50,7 @@ impl Page {
             .map(|(id, name)| Html::element("a", &[("href", &format!("#{id}"))], Html::text(name)));
         let body: Html = [
             Html::tagged("h1", &self.title),
+            self.note.iter().map(paragraph).collect(),
             Html::element("p", &[("class", "quiet")], Html::text(&self.subtitle)),
             Html::element("nav", &[], links.collect()),
             self.body.clone(),
@@ -95,6 +98,7 @@ mod tests {
     fn a_page_refers_to_nothing_outside() {
         let page = Page {
             title: "<script>".into(),
+            note: Some("<b>".into()),
             subtitle: String::new(),
             contents: Vec::new(),
             body: Html::new(),
@@ -106,5 +110,6 @@ mod tests {
         assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("<img"), "{html}");
         assert_eq!(html.matches("<script>").count(), 1);
         assert!(html.contains("<title>&lt;script&gt;</title>") && html.contains("a&amp;b"));
+        assert!(html.contains("</h1><p>&lt;b&gt;</p>"), "{html}");
     }
 }

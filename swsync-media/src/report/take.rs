@@ -10,15 +10,18 @@ use swsync_client::pending::Pending;
 use swsync_core::certificate::{self, CERTIFICATE_JSON, ErrorTerms, SCHEMA, TakeCertificate};
 use swsync_core::frame::{LockState, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
-use swsync_core::manifest::{FrameRecord, Take};
+use swsync_core::manifest::{FrameRecord, NOTE_JSON, Take};
 use swsync_core::message::TimeScale;
 use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::share::TakeNote;
 use swsync_core::time::{Rig, Span, Timestamp};
 
 /// A take, as far as it can be read.
 pub struct TakeData {
     /// The order.
     pub order: OrderId,
+    /// A person's note on it.
+    pub note: Option<TakeNote>,
     /// The devices whose take.json can be read, by name.
     pub devices: Vec<DeviceData>,
     /// What is missing, or cannot be read or compared: for a person.
@@ -107,6 +110,9 @@ impl TakeData {
         };
         let given_up: Vec<_> = given_up.into_iter().map(told("was given up")).collect();
         let mut problems: Vec<_> = pending.into_iter().map(told("is not all here")).collect();
+        let note = takes::latest_note(&full, &here, |id, why| {
+            problems.push(format!("The note of {id} cannot be read: {id}/{NOTE_JSON}: {why}."));
+        });
         let mut devices: Vec<DeviceData> = Vec::new();
         for id in here {
             match DeviceData::read(&full.join(id.as_str()), id.clone(), &mut problems) {
@@ -121,7 +127,8 @@ impl TakeData {
         let numbers: BTreeSet<_> =
             comparable.flat_map(|device| &device.frames).map(|frame| frame.number).collect();
         let certificate = Certificate::read(&full);
-        Ok(Self { order, devices, problems, given_up, certificate, numbers: numbers.into_iter().collect() })
+        let numbers = numbers.into_iter().collect();
+        Ok(Self { order, note, devices, problems, given_up, certificate, numbers })
     }
 
     /// The grid of the devices that can be compared.

@@ -46,6 +46,7 @@ pub fn page(take: &TakeData, command: String, made: String) -> Page {
     });
     Page {
         title: format!("Take {}", take.order),
+        note: take.note.as_ref().map(|note| format!("Note by {}: {}", note.by, note.text)),
         subtitle: format!("Pictures of {} synchronized cameras, {when}.", take.devices.len()),
         contents: vec![
             ("instant", "Pictures"),

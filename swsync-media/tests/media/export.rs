@@ -312,7 +312,17 @@ fn mcap_has_pictures_at_their_frame_times() {
     let record = FrameRecord::from_line(std::str::from_utf8(&topics["/b/frame swsync.Frame"][1].1).unwrap());
     assert_eq!(record.unwrap().info, info(FIRST + 1));
 
+    let note = r#"{"text": "second try", "at_ns": 1, "by": "laptop"}"#;
+    fs::write(root.path().join("o1/b/note.json"), note).unwrap();
     assert_eq!(export("mcap", root.path(), &out, &["--force", "--fill", "hold"]).code, 0);
+    let file = fs::read(out.join("o1.mcap")).unwrap();
+    let note = mcap::read::LinearReader::new(&file).unwrap().find_map(|record| match record.unwrap() {
+        mcap::records::Record::Metadata(take) if take.name == "swsync.take" => {
+            take.metadata.get("note").cloned()
+        }
+        _ => None,
+    });
+    assert_eq!(note.as_deref(), Some("second try"));
     let filled = messages(&out.join("o1.mcap"));
     let of_b = &filled["/b/image foxglove.CompressedImage"];
     assert_eq!(of_b.len(), 5);

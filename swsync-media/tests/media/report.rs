@@ -43,9 +43,13 @@ fn a_take_becomes_a_page() {
         bounded("walk", device, 40, dropped).write(root.path());
     }
     let take = root.path().join("walk");
+    let note = |text: &str, at_ns: i64| serde_json::json!({"text": text, "at_ns": at_ns, "by": "laptop"});
+    fs::write(take.join("left/note.json"), note("first try", 1).to_string()).unwrap();
+    fs::write(take.join("right/note.json"), note("second <try>", 2).to_string()).unwrap();
     let ran = report(&take, &[]);
     assert_eq!(ran.code, 0, "{ran:#?}");
     let html = page(&take);
+    assert!(html.contains("<h1>Take walk</h1><p>Note by laptop: second &lt;try&gt;</p>"), "{html:.2000}");
     assert!(html.contains("No certificate"));
     assert_eq!(html.matches("class=\"instant\"").count(), 24, "instants to scrub through");
     assert_eq!(html.matches("data:image/jpeg;base64,").count(), 48);
@@ -117,6 +121,7 @@ fn partial_and_bad_takes_give_a_page_that_says_so() {
     }
     let take = root.path().join("walk");
     fs::write(take.join("broken/take.json"), "{").unwrap();
+    fs::write(take.join("good/note.json"), "{").unwrap();
     let lines = fs::read_to_string(take.join("cut/frames.jsonl")).unwrap();
     let half: String = lines.lines().take(5).map(|line| format!("{line}\n")).collect();
     fs::write(take.join("cut/frames.jsonl"), format!("{half}not json\n{half}")).unwrap();
@@ -131,6 +136,7 @@ fn partial_and_bad_takes_give_a_page_that_says_so() {
     assert!(said["problems"].as_array().unwrap().len() >= 2, "{said:#}");
     for text in [
         "The part of broken cannot be read: broken/take.json: ",
+        "The note of good cannot be read: good/note.json: ",
         "The part of cut is read up to 5 frames: cut/frames.jsonl, line 6: ",
         "the picture cannot be decoded",
     ] {

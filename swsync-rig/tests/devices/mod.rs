@@ -112,8 +112,6 @@ impl DeviceHandler for Handler {
 
     fn status(&self) -> Status {
         Status {
-            device: self.id(),
-            software: "test".into(),
             clock: Some(ClockStatus {
                 quality: SyncState::Synced,
                 rig_time_ns: Timestamp::from_nanos(1_800_000_000_000_000_000),
@@ -125,20 +123,8 @@ impl DeviceHandler for Handler {
                 server: None,
                 path_offset_ns: Span::ZERO,
             }),
-            frames: None,
-            storage: None,
-            host: None,
-            camera: None,
-            recording_left_ns: None,
-            versions: None,
-            last_error: None,
-            open: Vec::new(),
-            saved: 0,
-            missed: 0,
-            problems: Vec::new(),
-            refused: Vec::new(),
-            timescale_change: None,
             place: self.state.lock().unwrap().place.clone(),
+            ..Status::new(self.id(), "test")
         }
     }
 

@@ -234,6 +234,10 @@ impl Writer {
             ("first_number".to_owned(), take.numbers.first().map_or_else(String::new, ToString::to_string)),
             ("count".to_owned(), take.numbers.len().to_string()),
         ]);
+        if let Some(note) = &take.note {
+            metadata
+                .extend([("note".to_owned(), note.text.clone()), ("note_by".to_owned(), note.by.clone())]);
+        }
         let times = || records().map(|record| record.info.rig_time_ns);
         for (name, at) in [("begin", times().min()), ("end", times().max())] {
             if let Some(at) = at {

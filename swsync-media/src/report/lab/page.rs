@@ -46,6 +46,7 @@ pub fn page(lab: &LabData, command: String, made: String) -> Page {
     let tables = lab.tables.iter().map(|(name, data)| format!("{name}: {} rows", data.rows));
     Page {
         title,
+        note: None,
         subtitle: format!(
             "swsync lab {}, seed {}.",
             about.lab,
