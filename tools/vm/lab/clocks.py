@@ -50,7 +50,7 @@ class Rig:
         leader.wait_until_synced()
         return leader
 
-    def event(self, fault, act, seconds=12, limit_us=20.0):
+    def event(self, fault, act, seconds=8, limit_us=20.0):
         """Does it to the running rig, and says what the clients' clocks did from then on."""
         begin = uptime()
         act()

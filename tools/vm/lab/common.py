@@ -45,7 +45,7 @@ class Results:
     def add(self, fault, expected, observed, ok, **figures):
         self.rows.append(dict(fault=fault, expected=expected, observed=observed, ok=bool(ok), figures=figures))
         self.path.write_text(json.dumps(dict(test=self.name, rows=self.rows), indent=1))
-        print(f"{'ok  ' if ok else 'FAIL'} {fault}: {observed}" + ("" if ok else f"\n     expected: {expected}"), flush=True)
+        print(f"{uptime() / 1e9:6.1f} s {'ok  ' if ok else 'FAIL'} {fault}: {observed}" + ("" if ok else f"\n     expected: {expected}"), flush=True)
 
     def end(self):
         sys.exit(0 if self.rows and all(row["ok"] for row in self.rows) else 1)
