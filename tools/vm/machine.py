@@ -145,10 +145,22 @@ def run(options):
             process.wait()
             for copier in copiers:
                 copier.copy()
+            read_console(job)
             keep_files(job, out)
         if not (job / "code").exists():
             raise MachineEnded(f"the machine ended before the command did (exit code {process.returncode}); its console ends:\n{tail(job / 'console')}\n{tail(job / 'qemu')}")
         return int((job / "code").read_text()), booted, time.monotonic() - begun
+
+
+def read_console(job):
+    """What a command says on the console because it has no files any more (lab/suspend.py): its exit code, and files of a line."""
+    console = job / "console"
+    for line in console.read_text(errors="replace").splitlines() if console.exists() else []:
+        match line.split(" ", 2):
+            case ["swsync-vm-code", code] if code.isdigit():
+                (job / "code").write_text(code)
+            case ["swsync-vm-file", name, text] if "/" not in name:
+                (job / "out" / name).write_text(text + "\n")
 
 
 def keep_files(job, out):
