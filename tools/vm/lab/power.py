@@ -38,8 +38,8 @@ def main(kind):
     out = pathlib.Path(os.environ["SWSYNC_VM_OUT"])
     SCRATCH.mkdir(exist_ok=True)
     sh("date -s '-1 hour'")  # so that outside all orders are long past
-    sh(f"modprobe -a dm-log-writes {kind} nls_cp437 nls_iso8859-1 nls_ascii nls_utf8; mkdir -p /mnt", check=False)
-    sh('dmsetup create lw --table "0 $(blockdev --getsz /dev/vda) log-writes /dev/vda /dev/vdb"; dmsetup mknodes')
+    sh(f"modprobe -a virtio_blk dm-log-writes {kind} nls_cp437 nls_iso8859-1 nls_ascii nls_utf8; mkdir -p /mnt", check=False)
+    sh('dmsetup create lw --table "0 $(blockdev --getsz /dev/vda) log-writes /dev/vda /dev/vdb" && dmsetup mknodes')
     sh(f"{MAKE[kind]} /dev/mapper/lw && mount /dev/mapper/lw /mnt")
     mark("mounted")
     os.environ["SWSYNC_CONNECT"] = ENDPOINT

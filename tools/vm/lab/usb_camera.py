@@ -21,7 +21,7 @@ pack = struct.pack
 
 
 def frame_descriptor(subtype):
-    return pack("<BBBBBHHIIIB3I", 38, 0x24, subtype, 1, 0, WIDTH, HEIGHT, 29491200, 147456000, WIDTH * HEIGHT * 2, INTERVALS[0], 3, *INTERVALS)
+    return pack("<BBBBBHHIIIIB3I", 38, 0x24, subtype, 1, 0, WIDTH, HEIGHT, 29491200, 147456000, WIDTH * HEIGHT * 2, INTERVALS[0], 3, *INTERVALS)
 
 
 def descriptors():
