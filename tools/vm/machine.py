@@ -81,11 +81,12 @@ def qemu_command(options, job):
     kernel = os.environ["SWSYNC_VM_KERNEL"]
     share = "local,security_model=none,multidevs=remap"
     command = ["nice", "-n", "5", "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-nic", "none", "-display", "none", "-no-reboot"]
-    command += ["-m", str(options.memory), "-cpu", "max", "-rtc", "clock=vm"]
+    command += ["-m", str(options.memory), "-cpu", "max"]
     if options.real_time:
-        command += ["-accel", "tcg,thread=multi", "-smp", "2"]
+        # The alarm that ends a suspend goes by the clock of the host, as the machine's own stands still meanwhile.
+        command += ["-accel", "tcg,thread=multi", "-smp", "2", "-rtc", "clock=host"]
     else:
-        command += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"]
+        command += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1", "-rtc", "clock=vm"]
     command += ["-kernel", f"{kernel}/vmlinuz", "-initrd", f"{kernel}/initramfs.gz", "-append", "console=ttyS0 quiet panic=-1"]
     command += ["-serial", f"file:{job}/console"]
     command += ["-fsdev", f"{share},id=root,path=/,readonly=on", "-device", "virtio-9p-pci,fsdev=root,mount_tag=root"]
