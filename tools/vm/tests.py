@@ -16,7 +16,7 @@ FOLDER = pathlib.Path(os.environ["SWSYNC_VM_FOLDER"])
 # Name, its program and arguments in the machine, how the machine is to be, seconds until it is ended.
 TESTS = {
     "links": (["links.py"], [], 600),
-    "clocks": (["clocks.py"], [], 600),
+    "clocks": (["clocks.py"], [], 900),
     "wifi": (["wifi.py"], [], 900),
     "power": (["power.py", "ext4"], ["--power"], 600),
     "power-vfat": (["power.py", "vfat"], ["--power"], 600),

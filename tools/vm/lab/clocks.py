@@ -6,6 +6,7 @@ is 2.5 s off and 31 ppm fast.
 
 import ctypes
 import subprocess
+import sys
 import time
 
 from common import Device, Errors, Results, backwards, bridge, sh, uptime
@@ -97,23 +98,40 @@ class Rig:
                          took < 20 and errors.worst < 20, synced_after_s=round(took, 1), **errors.figures())
 
 
-def main():
+def restore_clock_source():
+    sh("echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource", check=False)
+
+
+EVENTS = [
+    ("nothing", lambda rig: None, 20),
+    ("wall clock set 1 h ahead", lambda rig: sh("date -s '+3600 seconds'"), 20),
+    ("wall clock set 1 h back", lambda rig: sh("date -s '-3600 seconds'"), 20),
+    ("slewed +500 ppm", lambda rig: slew(500), 20),
+    ("slewed -500 ppm", lambda rig: slew(-500), 20),
+    ("all processors busy", lambda rig: (slew(0), busy(12)), 100),
+    ("another clock source (hpet)", lambda rig: sh("echo hpet > /sys/devices/system/clocksource/clocksource0/current_clocksource"), 100),
+    ("leader stopped for 8 s", lambda rig: (restore_clock_source(), stop_for(rig.leader, 8)), 100),
+    ("a client stopped for 8 s", lambda rig: stop_for(rig.clients[0], 8), 100),
+]
+# The kernel takes no time before its own start as the wall clock's.
+REBOOTS = [
+    ("leader rebooted with a clock of yesterday", lambda: sh("date -s '-1 day'")),
+    ("leader rebooted without a clock, at 1970", lambda: sh("date -s @100000")),
+]
+
+
+def main(only):
+    """All events, or those with one of the given words in their names."""
     results = Results("clocks")
     rig = Rig(results)
-    rig.event("nothing", lambda: None)
-    rig.event("wall clock set 1 h ahead", lambda: sh("date -s '+3600 seconds'"))
-    rig.event("wall clock set 1 h back", lambda: sh("date -s '-3600 seconds'"))
-    rig.event("slewed +500 ppm", lambda: slew(500))
-    rig.event("slewed -500 ppm", lambda: slew(-500))
-    slew(0)
-    rig.event("all processors busy", lambda: busy(12), limit_us=100)
-    rig.event("another clock source (hpet)", lambda: sh("echo hpet > /sys/devices/system/clocksource/clocksource0/current_clocksource"), limit_us=100)
-    sh("echo tsc > /sys/devices/system/clocksource/clocksource0/current_clocksource", check=False)
-    rig.event("leader stopped for 8 s", lambda: stop_for(rig.leader, 8), limit_us=100)
-    rig.event("a client stopped for 8 s", lambda: stop_for(rig.clients[0], 8), limit_us=100)
-    rig.reboot_leader("leader rebooted with a clock of yesterday", lambda: sh("date -s '-1 day'"))
-    rig.reboot_leader("leader rebooted without a clock, at 1970", lambda: sh("date -s @100000"))  # the kernel takes no time before its own start
-    rig.join_late()
+    for name, act, limit in EVENTS:
+        if not only or any(word in name for word in only):
+            rig.event(name, lambda act=act: act(rig), limit_us=limit)
+    for name, act in REBOOTS:
+        if not only or any(word in name for word in only):
+            rig.reboot_leader(name, act)
+    if not only or "late" in only:
+        rig.join_late()
     for device in [*rig.clients, rig.leader]:
         device.stop()
     results.end()
@@ -126,4 +144,4 @@ def stop_for(device, seconds):
     device.process.send_signal(18)
 
 
-main()
+main(sys.argv[1:])
