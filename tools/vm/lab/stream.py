@@ -15,7 +15,7 @@ from gi.repository import Gst  # noqa: E402
 def main(source, caps, frames):
     begun = time.monotonic()
     Gst.init(None)
-    clock = "swsyncclock role=leader announce=false " if source.startswith("swsync") else ""
+    clock = "swsyncclock role=leader announce=false port=0 " if source.startswith("swsync") else ""
     pipeline = Gst.parse_launch(f"{clock}{source} name=s ! {caps} ! fakesink name=k sync=false enable-last-sample=false")
     memory, stamps, arrived, used = collections.Counter(), [], [], []
 
