@@ -25,6 +25,8 @@ def main(source, caps, frames):
         memory[next((kind for kind in ("dmabuf", "fd", "SystemMemory") if first.is_type(kind)), first.allocator.mem_type if first.allocator else "?")] += 1
         stamps.append(buffer.pts)
         arrived.append(time.monotonic())
+        if len(arrived) == 30:
+            print("streaming", flush=True)
         if len(arrived) in (10, frames):
             usage = resource.getrusage(resource.RUSAGE_SELF)
             used.append(usage.ru_utime + usage.ru_stime)
