@@ -82,6 +82,16 @@ impl DeviceTake {
         Ok(Self { folder: folder.to_owned(), take, records })
     }
 
+    /// Leaves out the frames whose files are not there, and returns how many those are. A picture's line in the manifest comes before
+    /// its name, so where a device lost power a line may name a picture that is still `.NAME.part`.
+    pub fn leave_out_absent_files(&mut self) -> usize {
+        let Self { folder, records, .. } = self;
+        let mut files = FileCheck::new(folder);
+        let before = records.len();
+        records.retain(|record| files.has(record));
+        before - records.len()
+    }
+
     /// The media type of its caps, such as `video/x-h264`.
     #[must_use]
     pub fn media(&self) -> &str {

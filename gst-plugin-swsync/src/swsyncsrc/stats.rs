@@ -112,6 +112,7 @@ impl SourceStats {
         if resumed {
             frame.lost += before.map_or(0, |(before, _)| number.saturating_sub(before + 1));
         }
+        frame.lost = self.missed(frame.lost);
         let won = holds(frame.info.lock) && !before.is_some_and(|(_, lock)| holds(lock));
         self.lock_count += u32::from(won);
         let lock = frame.info.lock.unwrap_or(LockState::Free);
@@ -161,6 +162,12 @@ impl SourceStats {
             gap: self.gap,
             silence,
         }
+    }
+
+    /// How many of `lost` frames are missing downstream: none before the first one that goes there. A camera that counts by itself
+    /// (uvcvideo does) goes on counting while the pipeline takes its time from PAUSED to PLAYING and nobody takes frames.
+    const fn missed(&self, lost: u64) -> u64 {
+        if self.delivered.is_some() { lost } else { 0 }
     }
 
     /// Whether a frame with this number went downstream already. While a camera is brought onto the grid, two frames can be nearest
@@ -248,6 +255,14 @@ mod tests {
         let aligning = [130, 134, 140].map(|tenths| deliver(tenths, LockState::Aligning));
         assert_eq!(aligning, [Some(13), None, Some(14)]);
         assert_eq!(deliver(30, LockState::Aligning), Some(3), "the clock was set");
+    }
+
+    #[test]
+    fn what_a_camera_counted_before_the_stream_began_is_not_lost() {
+        let mut observed = SourceStats::default();
+        assert_eq!(observed.missed(12), 0);
+        observed.delivered = Some(700);
+        assert_eq!(observed.missed(12), 12);
     }
 
     #[test]

@@ -78,14 +78,14 @@ impl DemoRig {
         Ok(rig)
     }
 
-    /// A session in the rig, to give orders.
-    pub fn session(&mut self) -> anyhow::Result<Arc<Session>> {
+    /// A session in the rig, to give orders. Waits `timeout` for the leader to answer.
+    pub fn session(&mut self, timeout: Duration) -> anyhow::Result<Arc<Session>> {
         let begun = Instant::now();
         loop {
             self.check()?;
             match Session::visit(&self.config, Duration::from_secs(2)) {
                 Ok(session) => return Ok(session),
-                Err(_) if begun.elapsed() < Duration::from_secs(20) => {}
+                Err(_) if begun.elapsed() < timeout => {}
                 Err(error) => return Err(error.into()),
             }
         }

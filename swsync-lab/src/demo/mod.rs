@@ -44,7 +44,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let out = args.out.canonicalize()?;
     println!("swsync demo: {} devices, seed {}, {:?} cameras", args.cameras, args.seed, args.camera);
     let mut rig = DemoRig::start(args, &out)?;
-    let session = rig.session()?;
+    let session = rig.session(args.timeout)?;
     readiness::wait_until_ready(&mut rig, &session, args)?;
     let mut shots = Vec::new();
     for (name, when, delay) in SHOTS {

@@ -56,9 +56,10 @@ impl RigTake {
             bail!("it has no device {absent}");
         }
         let wanted = here.iter().filter(|device| devices.is_empty() || devices.contains(device));
-        let cameras = wanted
+        let mut cameras = wanted
             .map(|device| DeviceTake::read(&folder.join(device.as_str())))
             .collect::<Result<Vec<_>, _>>()?;
+        cameras.iter_mut().for_each(leave_out_absent_files);
         let Some(first) = cameras.first() else {
             bail!("no device has a take.json there: collect it with `swsync collect`");
         };
@@ -154,6 +155,19 @@ impl RigTake {
     }
 }
 
+/// A card that was pulled, or lost power, may have frames in its manifest that have no file yet.
+fn leave_out_absent_files(camera: &mut DeviceTake) {
+    let absent = camera.leave_out_absent_files();
+    if absent > 0 {
+        eprintln!(
+            "swsync: warning: {absent} frames of {} are in its manifest and have no file in {}: they count as missing. If this is a card that was pulled or \
+             lost power, put it back into its device and start that, which completes what can be completed, then collect",
+            camera.take.device,
+            camera.folder.display()
+        );
+    }
+}
+
 /// The warning about `unseen` frames, of `asked` that an order names, if there are any.
 fn left_out(order: &OrderId, unseen: &NumberSet, asked: u64) -> Option<String> {
     /// At most so many runs are named.
@@ -208,6 +222,20 @@ mod tests {
         assert_eq!(slots(Fill::None), ["hole", "101", "hole", "hole", "104"]);
         assert_eq!(slots(Fill::Hold), ["black", "101", "held 101", "held 101", "104"]);
         assert_eq!(slots(Fill::Black), ["black", "101", "black", "black", "104"]);
+    }
+
+    #[test]
+    fn a_picture_that_a_power_cut_left_without_its_name_is_missing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = device_take(root.path(), "o1", "a", &[100, 101, 102]);
+        device_take(root.path(), "o1", "b", &[100, 101, 102]);
+        std::fs::rename(folder.join("00000101.jpg"), folder.join(".00000101.jpg.part")).unwrap();
+        let takes = RigTake::read(&root.path().join("o1"), &[]).unwrap();
+        assert_eq!((takes.numbers.clone(), takes.common()), (vec![100, 101, 102], vec![100, 102]));
+        assert_eq!(
+            shown(&RigTake::slots(&takes.cameras[0], &takes.numbers, Fill::Hold)),
+            ["100", "held 100", "102"]
+        );
     }
 
     #[test]

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""The tests that need a real kernel, each in a virtual machine of its own: what `./x vm test [NAME...]` calls.
+
+Prints a table a test, and leaves all rows as results.json and results.md. Exit code 1 if anything is not as expected.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).parent
+FOLDER = pathlib.Path(os.environ["SWSYNC_VM_FOLDER"])
+# Name, its program and arguments in the machine, how the machine is to be, seconds until it is ended.
+TESTS = {
+    "links": (["links.py"], [], 600),
+    "clocks": (["clocks.py"], [], 900),
+    "wifi": (["wifi.py"], [], 900),
+    "power": (["power.py", "ext4"], ["--power"], 600),
+    "power-vfat": (["power.py", "vfat"], ["--power"], 600),
+    "suspend": (["suspend.py"], ["--real-time"], 300),
+    "camera": (["camera.py"], [], 600),
+    "overload": (["overload.py"], [], 600),
+}
+
+
+def run_machine(name, program, options, seconds, out):
+    command = [sys.executable, HERE / "machine.py", "--out", out, "--timeout", str(seconds), *options]
+    return subprocess.run([*command, "python3", str(HERE / "lab" / program[0]), *program[1:]]).returncode
+
+
+def run_power(name, program, seconds, out):
+    """In the machine the disk is written to; what a power cut makes of it is looked at here."""
+    disks = [FOLDER / "disk.img", FOLDER / "writes.img"]
+    try:
+        for disk, size in zip(disks, (128 << 20, 2 << 30)):
+            with disk.open("wb") as file:
+                file.truncate(size)
+        options = [word for disk in disks for word in ("--disk", str(disk))]
+        code = run_machine(name, program, options, seconds, out)
+        if code == 0:
+            code = subprocess.run([sys.executable, HERE / "lab" / "power_replay.py", program[1], *disks, out], cwd=out).returncode
+        return code
+    finally:
+        for path in [*disks, out / "current.img", out / "copy.img"]:
+            path.unlink(missing_ok=True)
+
+
+def run_test(name):
+    """The rows of a test. One that did not come to its end has a row that says so."""
+    program, options, seconds = TESTS[name]
+    out, begun = FOLDER / "tests" / name, time.monotonic()
+    print(f"\n==> {name}", flush=True)
+    if options == ["--power"]:
+        code = run_power(name, program, seconds, out)
+    else:
+        code = run_machine(name, program, options, seconds, out)
+    files = sorted(out.glob("*.json"))
+    rows = [row for file in files for row in json.loads(file.read_text())["rows"]]
+    if not rows or (code != 0 and all(row["ok"] for row in rows)):
+        rows.append(dict(fault="the test itself", expected="it comes to its end", observed=f"exit code {code}: see {out}", ok=False, figures={}))
+    return dict(test=name, seconds=round(time.monotonic() - begun), rows=rows)
+
+
+def table(result):
+    """The rows as a table of Markdown."""
+    lines = [f"### {result['test']}", "", f"`./x vm test {result['test']}` ({result['seconds']} s)", "", "| fault | expected | observed | |", "| --- | --- | --- | --- |"]
+    lines += [f"| {row['fault']} | {row['expected']} | {row['observed']} | {'ok' if row['ok'] else '**not so**'} |" for row in result["rows"]]
+    return "\n".join(lines) + "\n"
+
+
+def main(names):
+    if unknown := [name for name in names if name not in TESTS]:
+        sys.exit(f"x: there is no test {unknown[0]}; there are {', '.join(TESTS)}")
+    results = []
+    for name in names or TESTS:
+        results.append(run_test(name))
+        (FOLDER / "results.json").write_text(json.dumps(results, indent=1))
+        (FOLDER / "results.md").write_text("\n".join(map(table, results)))
+    print("\n" + "\n".join(map(table, results)))
+    print(f"x: also in {FOLDER}/results.md and results.json", file=sys.stderr)
+    sys.exit(0 if all(row["ok"] for result in results for row in result["rows"]) else 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
