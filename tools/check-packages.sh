@@ -43,7 +43,8 @@ in_root swsync install-device --yes --rig stage --simulated --size 320x240 --no-
 # shellcheck disable=SC2016 # for the shell in there
 alone '
     exec 2>&1
-    runs() { setpriv --reuid=swsync --regid=swsync --init-groups env GST_REGISTRY=/var/cache/swsync/registry.bin "$@"; }
+    # In place of the shell that `&` makes, which signals would end instead.
+    runs() { exec setpriv --reuid=swsync --regid=swsync --init-groups env GST_REGISTRY=/var/cache/swsync/registry.bin "$@"; }
     install -d -o swsync -g swsync /var/lib/swsync /var/cache/swsync
     SWSYNC_DEVICE_ID=first runs swsync-device camera &
     SWSYNC_DEVICE_ID=second runs swsync-device camera &

@@ -26,4 +26,5 @@ cd "$tree"
 SOURCE_DATE_EPOCH=$(git -C "$top" log -1 --format=%ct) SWSYNC_BUILT=$built DEB_BUILD_OPTIONS=noautodbgsym \
     dpkg-buildpackage --build=binary --no-sign --no-check-builddeps
 cd "$folder"
-lintian --tag-display-limit 0 --fail-on error,warning ./*.changes
+# The developers have no address for mail yet. What else is overridden has its reason in packaging/debian/*.lintian-overrides.
+lintian --tag-display-limit 0 --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog --fail-on error,warning ./*.changes
