@@ -13,7 +13,7 @@ boot() {
         echo "$BASHPID" >"$slice/cgroup.procs"
         exec unshare --pid --fork --kill-child=KILL --mount --cgroup --ipc --uts --net \
             bash -c "$(declare -f mount_machine); mount_machine \"\$1\"; exec chroot \"\$1\" /usr/bin/env -i container=swsync-check /usr/lib/systemd/systemd \
-                --log-target=console --show-status=no" bash "$root"
+                --log-target=journal --show-status=no" bash "$root"
     ) </dev/null >"$console" 2>&1 &
     booted=$!
     local try

@@ -77,7 +77,7 @@ begun=$SECONDS
 wait_until 60 'a restart by the watchdog' is stuck NRestarts 1
 ((SECONDS - begun >= 10)) || die 'it started again before the watchdog had a reason to end it'
 say "  after $((SECONDS - begun)) s"
-in_machine journalctl --no-pager -u swsync-device@stuck | grep -q 'Watchdog timeout' || die 'it was not the watchdog'
+[[ $(in_machine journalctl --no-pager -u swsync-device@stuck) == *'Watchdog timeout'* ]] || die 'it was not the watchdog'
 in_machine systemctl kill --signal=CONT frames
 wait_until 60 'frames flow again' is stuck ActiveState active
 
