@@ -31,7 +31,7 @@ in_root apt-get -qq update
 install() { in_root apt-get -qq install --no-install-recommends -y "$@" >>"$folder/install.log" 2>&1 || { tail -20 "$folder/install.log" >&2; die "apt cannot install $*"; }; }
 : >"$folder/install.log"
 install gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad,ugly} libcamera-ipa iproute2 systemd systemd-sysv dbus libfaketime cloud-init
-files() { in_root find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/lib/dpkg -o -path /var/lib/apt \
+files() { in_root find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /root -o -path /var/lib/dpkg -o -path /var/lib/apt \
     -o -path /var/lib/systemd -o -path /var/cache -o -path /var/log \) -prune -o -print | sort; }
 files >"$folder/files-before"
 begun=$SECONDS
