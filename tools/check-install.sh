@@ -34,14 +34,25 @@ for program in swsync swsync-media swsync-device swsync-lab; do
 done
 
 share=$folder/installed/usr/share
-for page in swsync swsync-shoot swsync-export swsync-lab-clock swsync-demo; do
+for page in swsync swsync-shoot swsync-export swsync-lab-clock swsync-demo swsync-device swsync-media; do
     [[ -s $share/man/man1/$page.1 ]] || die "the page $page.1 is missing"
     if command -v man >/dev/null; then
         shown=$(man --warnings -E UTF-8 -l "$share/man/man1/$page.1" 2>&1 >/dev/null)
         [[ -z $shown ]] || die "the page $page.1 is wrong: $shown"
     fi
 done
+# The two that no program writes know what the programs do.
+for option in $("$folder/installed/usr/bin/swsync-device" --help | grep -o -- '--[a-z-]*'); do
+    grep -q -- "${option//-/\\\\-}" "$share/man/man1/swsync-device.1" || die "swsync-device.1 does not have $option"
+done
 for completion in bash-completion/completions/swsync zsh/site-functions/_swsync fish/vendor_completions.d/swsync.fish; do
     # A format of swsync-media's export.
     grep -q colmap "$share/$completion" || die "$completion does not know the arguments of swsync-media"
 done
+
+# systemd understands each line of the service, which cannot do more than it has to: 10 is all that root can, and 4 is promised.
+unit=swsync-device@camera.service
+said=$(systemd-analyze --root="$folder/installed" --recursive-errors=no --man=no verify "$unit" 2>&1) && [[ -z $said ]] || die "the service: $said"
+systemd-analyze --root="$folder/installed" --offline=true --threshold=40 --no-pager security "$unit" >"$folder/security.log" ||
+    die "the service is too open: $(tail -n 1 "$folder/security.log")"
+say "$(tail -n 1 "$folder/security.log")"

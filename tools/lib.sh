@@ -79,3 +79,12 @@ is_system_folder() {
         *) false ;;
     esac
 }
+
+# The version that all of it has.
+version_of() { awk -F '"' '/^version/ { print $2; exit }' "$1/Cargo.toml"; }
+
+# copy_sources TOP FOLDER: what git knows, as it is here now.
+copy_sources() {
+    mkdir -p "$2"
+    git -C "$1" ls-files -z | (cd "$1" && xargs -0 tar c --ignore-failed-read) | tar x -C "$2"
+}

@@ -39,17 +39,19 @@ def main():
         return
 
     # A target folder set from outside is shared with other builds on purpose.
-    target_dir = Path(os.environ.get("CARGO_TARGET_DIR", args.target_dir))
+    target_dir = Path(os.environ.get("CARGO_TARGET_DIR", args.target_dir)).absolute()
+    manifest = Path(args.manifest).absolute()
     command = [
         args.cargo, "build", "--workspace", "--locked", "--no-default-features",
         "--features", args.features,
-        "--manifest-path", args.manifest,
+        "--manifest-path", str(manifest),
         "--profile", args.profile,
         "--target-dir", str(target_dir),
     ]
     if "swsync-lab" not in args.outputs:
         command += ["--exclude", "swsync-lab"]
-    status = subprocess.run(command).returncode
+    # cargo looks for .cargo/config.toml from where it runs: it has what crates are compiled with and, in a tarball of `./x dist`, where they are.
+    status = subprocess.run(command, cwd=manifest.parent).returncode
     if status != 0:
         sys.exit(status)
 

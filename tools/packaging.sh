@@ -12,6 +12,7 @@ command_package() {
     find_places
     prepare_cargo
     folder=$place/packages-$architecture
+    [[ $architecture == "$own" ]] || look_for_room 9 'a root and a build for arm64'
     if [[ $architecture == "$own" ]]; then
         prepare_list packages-deb.txt
         inside cargo build --workspace --exclude swsync-tests --exclude swsync-fuzz-properties "${profile_option[@]}" "${locked[@]}"
@@ -22,6 +23,53 @@ command_package() {
     fi
     say "in $folder:"
     (cd "$folder" && ls -- *.deb)
+}
+
+# The sources with all crates that they take, in $place/dist; built without a network then, unless --no-check says otherwise.
+command_dist() {
+    prepare_cargo
+    prepare_list packages-dist.txt
+    inside "$top/tools/dist.sh" "$top" "$place/dist"
+    local tarball
+    tarball=$(compgen -G "$place/dist/*.tar.xz")
+    [[ ${1:-} == --no-check ]] || inside --net "$top/tools/check-dist.sh" "$tarball" "$place/check-dist"
+    say "$tarball: $(stat -c %s "$tarball") bytes"
+}
+
+# Version, changelog, tarball, packages and tag: docs/release.md. With --dry-run the first two, in a clone.
+command_release() {
+    local version=${1:-} dry_run=${2:-} folder
+    [[ $dry_run == @(''|--dry-run) ]] || die "what is $dry_run? ./x release VERSION [--dry-run]"
+    prepare_cargo
+    if [[ -n $dry_run ]]; then
+        folder=$place/release-dry-run
+        rm -rf "$folder"
+        git clone --quiet "$top" "$folder"
+        inside "$top/tools/release.sh" "$folder" "$version"
+        git -C "$folder" --no-pager show --stat HEAD
+        say "nothing was changed here; the commit is in $folder"
+        return
+    fi
+    inside "$top/tools/release.sh" "$top" "$version"
+    folder=$place/release-$version
+    (
+        command_dist
+        command_package
+        command_package arm64
+    ) || die "the release is not made: v$version is committed, but not tagged. Mend it, and amend the commit; or git reset --hard HEAD^"
+    rm -rf "$folder"
+    mkdir "$folder"
+    cp "$place"/dist/*.tar.xz "$place"/packages-*/*.deb "$folder"
+    (cd "$folder" && sha256sum -- * >SHA256SUMS)
+    git -C "$top" tag --annotate --message "swsync $version" "v$version"
+    say "$folder has what to publish. Then: git push --follow-tags"
+}
+
+# What `./x check --deep` runs of this. Each of them says where it cannot be had.
+check_packages_deep() {
+    command_package
+    command_package arm64
+    command_dist
 }
 
 # Tries the packages in a Debian that has nothing else. Where this builds right on the system, there is none to try them in.
@@ -56,9 +104,14 @@ package_for_arm64() {
     )
     inside "${cross[@]}" cargo build --target "$target_name" --workspace --exclude swsync-tests --exclude swsync-fuzz-properties \
         "${profile_option[@]}" "${locked[@]}"
+    # Of the core's unit tests the program, to be run there.
+    local tests
+    tests=$(inside "${cross[@]}" cargo test --target "$target_name" --package swsync-core --lib --no-run --message-format=json "${locked[@]}" |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
     # In there everything runs under qemu-user.
     local root=$there
     inside "$top/tools/package.sh" "$target/$target_name/${built##*/}" "$top" "$folder"
+    inside --net "$top/tools/check-arm64.sh" "$folder" "$tests"
 }
 
 # Makes the arm64 root. The kernel has to know how to run its programs.

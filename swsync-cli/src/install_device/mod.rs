@@ -1,6 +1,7 @@
 //! `swsync install-device`: writes the configuration of a camera's service, and starts it.
 
 mod answers;
+mod key;
 mod pipeline;
 
 use std::path::{Path, PathBuf};
@@ -32,13 +33,14 @@ pub struct InstallDeviceArgs {
     /// Name of the rig. [default: swsync]
     #[arg(long, value_name = "NAME")]
     rig: Option<Name>,
-    /// File of the rig's key.
+    /// File of the rig's key. It is copied to /etc/swsync/rig.key, which only root and the service can read.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// A device of the rig to connect to, where the network has no multicast: tcp/HOST:PORT.
     #[arg(long, value_name = "ENDPOINT")]
     connect: Option<String>,
-    /// Id of the device. [default: the host's name, told apart by the board's serial number if it is `raspberrypi` or the like]
+    /// Id of the device. [default: the host's name, told apart by the board's serial number if it is `raspberrypi` or the like; with
+    /// NAME behind it for a further camera]
     #[arg(long, value_name = "ID")]
     device_id: Option<Name>,
     /// The camera, as `swsync cameras` names it. [default: the first]
@@ -93,8 +95,10 @@ pub fn run(args: &InstallDeviceArgs) -> anyhow::Result<ExitCode> {
         return Err(failure(format!("{} is there already", file.display()), remedy));
     }
     let mut answers = Answers::new(args.yes)?;
-    let settings = settings(args, &mut answers)?;
+    let is_further = is_further_camera(&file);
+    let (settings, id) = settings(args, is_further, &mut answers)?;
     let pipeline = Pipeline {
+        device_id: is_further.then_some(id),
         camera: args.camera.clone(),
         simulated: args.simulated,
         size: answers.value(
@@ -118,6 +122,9 @@ pub fn run(args: &InstallDeviceArgs) -> anyhow::Result<ExitCode> {
         )?,
     };
     let config = below(&args.root, "etc/swsync/config.toml");
+    if let Some(path) = &args.key_file {
+        key::install(path, &args.root)?;
+    }
     if !settings.is_empty() {
         settings::keep(&config, &settings)?;
         output::line(&format!("{}: {}", config.display(), named(&settings)));
@@ -133,33 +140,55 @@ pub fn run(args: &InstallDeviceArgs) -> anyhow::Result<ExitCode> {
     start(&unit, &args.name)
 }
 
-/// Those of the rig's settings that are given or answered, and differ from the defaults.
-fn settings(args: &InstallDeviceArgs, answers: &mut Answers) -> anyhow::Result<Vec<(Setting, String)>> {
+/// Whether the configuration `file` is not this computer's first. Then its device has an id of its own: `device-id` in config.toml is
+/// for all of a computer's pipelines.
+fn is_further_camera(file: &Path) -> bool {
+    if let Ok(before) = std::fs::read_to_string(file) {
+        return before.contains(pipeline::DEVICE_ID);
+    }
+    let entries = file.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    entries.into_iter().flatten().flatten().any(|it| it.path().extension().is_some_and(|it| it == "conf"))
+}
+
+/// Those of the rig's settings that are given or answered, and differ from the defaults; and the id of the device.
+fn settings(
+    args: &InstallDeviceArgs,
+    is_further: bool,
+    answers: &mut Answers,
+) -> anyhow::Result<(Vec<(Setting, String)>, Name)> {
     let text = |name: &Option<Name>| name.as_ref().map(Name::to_string);
     let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
-    let rig = answers.value("name of the rig", text(&args.rig), swsync_client::DEFAULT_RIG, name)?;
-    let id = answers.value(
-        "id of this device",
-        text(&args.device_id),
-        &swsync_client::default_device_id(),
-        name,
-    )?;
     let mut settings = Vec::new();
-    if rig.as_str() != swsync_client::DEFAULT_RIG {
-        settings.push((Setting::Rig, rig.to_string()));
+    // A further camera is in the rig of the first unless told otherwise.
+    if !is_further || args.rig.is_some() {
+        let rig = answers.value("name of the rig", text(&args.rig), swsync_client::DEFAULT_RIG, name)?;
+        if rig.as_str() != swsync_client::DEFAULT_RIG {
+            settings.push((Setting::Rig, rig.to_string()));
+        }
     }
-    // Of a card that is written elsewhere the id is not known yet, nor is it of one of two cameras.
-    if id.as_str() != swsync_client::default_device_id() {
+    if is_further && args.device_id.is_none() && args.root != Path::new("/") {
+        return Err(failure(
+            format!(
+                "the id of a further camera begins with the name of its computer, which is not known below {}",
+                args.root.display()
+            ),
+            "give --device-id",
+        ));
+    }
+    let host = swsync_client::default_device_id();
+    let default = if is_further { format!("{host}-{}", args.name) } else { host };
+    let id = answers.value("id of this device", text(&args.device_id), &default, name)?;
+    // Of a card that is written elsewhere the id is not known yet.
+    if !is_further && id.as_str() != default {
         settings.push((Setting::DeviceId, id.to_string()));
     }
     if let Some(connect) = &args.connect {
         settings.push((Setting::Connect, connect.clone()));
     }
-    if let Some(path) = &args.key_file {
-        let path = path.to_str().context("the path of the key is no text")?;
-        settings.push((Setting::KeyFile, path.to_owned()));
+    if args.key_file.is_some() {
+        settings.push((Setting::KeyFile, "rig.key".to_owned()));
     }
-    Ok(settings)
+    Ok((settings, id))
 }
 
 fn named(settings: &[(Setting, String)]) -> String {

@@ -1,6 +1,10 @@
 //! The pipeline that a configuration gets.
 
 use clap::ValueEnum;
+use swsync_core::name::Name;
+
+/// The property of swsyncclock that a further camera's pipeline has its id in.
+pub const DEVICE_ID: &str = "device-id=";
 
 /// How frames are saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,6 +20,8 @@ pub enum Encoder {
 
 /// What there is to choose.
 pub struct Pipeline {
+    /// In the pipeline, since config.toml has that of another one.
+    pub device_id: Option<Name>,
     pub camera: Option<String>,
     pub simulated: bool,
     pub size: (u32, u32),
@@ -32,6 +38,7 @@ impl Pipeline {
             (None, true) => "swsyncsrc backend=simulated".to_owned(),
             (None, false) => "swsyncsrc".to_owned(),
         };
+        let id = self.device_id.as_ref().map(|id| format!(" {DEVICE_ID}{id}")).unwrap_or_default();
         let (width, height) = self.size;
         let fps = self.fps;
         let encoder = match self.encoder {
@@ -51,7 +58,7 @@ impl Pipeline {
             "# A camera of this device, for swsync-device@.service; by swsync install-device.\n\
              # The pipeline is written as for gst-launch-1.0. Which rig it joins is in /etc/swsync/config.toml.\n\n\
              pipeline = '''\n\
-             swsyncclock\n\
+             swsyncclock{id}\n\
              {source}\n    \
              ! video/x-raw,width={width},height={height},framerate={fps}/1\n    \
              ! {encoder}\n    \
