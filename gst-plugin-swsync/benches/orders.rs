@@ -39,7 +39,7 @@ fn frame(number: u64) -> gst::Buffer {
     let writable = buffer.get_mut().expect("nobody else has it");
     writable.copy_from_slice(0, &bytes).expect("it is as large");
     writable.set_pts(pts_of(number));
-    gstswsync::meta::attach(writable, &info, None, grid().period(), true);
+    gstswsync::meta::attach(writable, &info, None, grid().period(), gstswsync::meta::WallTime::Unix);
     buffer
 }
 

@@ -152,7 +152,7 @@ pub fn frame(number: u64, is_key: bool) -> gst::Buffer {
     if !is_key {
         writable.set_flags(gst::BufferFlags::DELTA_UNIT);
     }
-    gstswsync::meta::attach(writable, &info, None, grid().period(), true);
+    gstswsync::meta::attach(writable, &info, None, grid().period(), gstswsync::meta::WallTime::Unix);
     buffer
 }
 

@@ -190,7 +190,7 @@ impl Preset {
         self.all.is_empty() && self.device.is_empty()
     }
 
-    /// The file's text, which [`read`] reads.
+    /// The file's text, which `read` reads.
     pub fn to_text(&self) -> String {
         let mut text = String::from(
             "# A preset of swsync: what cameras are set to (`swsync preset apply`). Controls are named as `swsync set` names\n\
