@@ -22,6 +22,8 @@ pub struct JsonChange<'a> {
 }
 
 impl<'a> JsonChange<'a> {
+    /// Of `change`.
+    #[must_use]
     pub fn of(change: &'a RigChange) -> Self {
         Self { complete: is_good(change), change }
     }
@@ -43,6 +45,8 @@ struct JsonCamera<'a> {
 }
 
 impl<'a> JsonCameras<'a> {
+    /// Of what devices replied.
+    #[must_use]
     pub fn of(replies: &'a [DeviceReply<CameraReport>]) -> Self {
         let devices = replies.iter().map(|DeviceReply { device, reply }| JsonCamera {
             device,

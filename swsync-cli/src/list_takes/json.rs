@@ -9,6 +9,7 @@ use swsync_core::time::Timestamp;
 
 /// What the rig has taken.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TakesJson {
     /// By when they were ordered, the newest last.
     pub takes: Vec<OrderJson>,
@@ -20,6 +21,7 @@ pub struct TakesJson {
 
 /// What the rig has of an order.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OrderJson {
     /// Its name.
     pub order: OrderId,
@@ -51,6 +53,7 @@ pub struct OrderJson {
 
 /// What a device has of an order.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PartJson {
     /// The device.
     pub device: DeviceId,
@@ -68,6 +71,7 @@ pub struct PartJson {
 
 /// Who has collected a part.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CollectedJson {
     /// The host.
     pub by: String,
@@ -81,6 +85,7 @@ pub struct CollectedJson {
 
 /// A device that did not say what it has.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SilentJson {
     /// The device.
     pub device: DeviceId,
@@ -90,6 +95,7 @@ pub struct SilentJson {
 
 /// Something that cannot be read as a take.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnreadableJson {
     /// The device.
     pub device: DeviceId,
