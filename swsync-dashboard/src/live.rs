@@ -235,8 +235,9 @@ mod tests {
     fn changes_add_up_to_the_state() {
         let mut live = Live::new("stage");
         let mut page: Map<String, Value> = Map::new();
-        for (here, missed) in [(&["a", "b"][..], &[][..]), (&["a"], &["b"]), (&["a", "c"], &[])] {
-            let change = live.update(update(here, missed), true, 0);
+        for (here, missed) in [("a b", ""), ("a", "b"), ("a c", "")] {
+            let [here, missed] = [here, missed].map(|names| names.split_whitespace().collect::<Vec<_>>());
+            let change = live.update(update(&here, &missed), true, 0);
             for (device, fields) in change.devices {
                 let row = page.entry(device).or_insert_with(|| Map::new().into());
                 row.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -254,7 +255,8 @@ mod tests {
     fn a_silent_device_leaves_a_gap_in_its_plot() {
         let mut live = Live::new("stage");
         for (at, missed) in [(0, false), (1_000, true), (2_000, false)] {
-            let (here, missed): (&[_], &[_]) = if missed { (&[], &["a"]) } else { (&["a"], &[]) };
+            let both = [vec![], vec!["a"]];
+            let [here, missed] = [&both[usize::from(!missed)], &both[usize::from(missed)]];
             drop(live.update(update(here, missed), false, at));
         }
         let samples = &live.history.last(9, |_| true)[&name("a")];

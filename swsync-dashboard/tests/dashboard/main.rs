@@ -33,7 +33,9 @@ fn a_press_is_answered_device_by_device_with_pictures() {
     let rig = Rig::new(3);
     let program = rig.dashboard(&[]);
     wait_for(&program, 3);
-    let events = program.events();
+    let mut events = program.events();
+    // From now on it is told of everything.
+    assert_eq!(events.next().unwrap().0, "state");
     let done = shoot(&program, &json!({ "in": "0s", "need": "all" }));
     assert_eq!((&done["document"]["complete"], done["answers"].as_array().unwrap().len()), (&json!(true), 3));
     assert_eq!((done["waiting"].as_array().unwrap().len(), &done["spread_ns"]), (0, &json!(0)), "{done:#}");

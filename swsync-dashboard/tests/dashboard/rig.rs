@@ -86,6 +86,7 @@ impl DeviceHandler for Handler {
         let now = rig_now();
         let mut status = status(self.id.as_str());
         status.clock.as_mut().unwrap().rig_time_ns = now;
+        status.open.clear();
         let frames = status.frames.as_mut().unwrap();
         frames.newest = frame(grid().nearest(now));
         frames.oldest = frames.newest.number - 60;

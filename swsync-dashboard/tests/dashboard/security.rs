@@ -27,7 +27,7 @@ fn a_rig_with_a_key_asks_for_a_login() {
     let pair = cookie.split(';').next().unwrap();
     assert_eq!(program.ask("GET", "/api/v1/orders", &[("Cookie", pair)], None).status, 200);
     let bearer = format!("Bearer {token}");
-    assert_eq!(program.ask("GET", "/api/v1/orders", &[("Authorization", &bearer)], None).status, 200);
+    assert_eq!(program.ask("GET", "/api/v1/orders", &[("Authorization", bearer.as_str())], None).status, 200);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn pages_of_other_sites_press_nothing() {
     assert_eq!(program.ask("POST", "/api/v1/shoot", &form, None).status, 415, "as a form sends it");
     assert_eq!(program.get("/api/v1/orders").json(), json!([]), "nothing was taken");
     let own = format!("http://{}", program.host());
-    assert_eq!(shoot(&[("Origin", &own), ("Sec-Fetch-Site", "same-origin")]), 202);
+    assert_eq!(shoot(&[("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")]), 202);
 }
 
 #[test]
