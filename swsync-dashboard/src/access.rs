@@ -299,7 +299,9 @@ mod tests {
     #[test]
     fn a_login_is_needed_for_all_but_the_page() {
         let access = access(Some("secret"), false);
-        let of = |path: &str, field: &str, value: &str| status(&access, Method::GET, path, &[("host", "localhost"), (field, value)]);
+        let of = |path: &str, field: &str, value: &str| {
+            status(&access, Method::GET, path, &[("host", "localhost"), (field, value)])
+        };
         assert_eq!((of("/", "x", ""), of("/app.js", "x", ""), of(LOGIN, "x", "")), (200, 200, 200));
         assert_eq!(of("/api/v1/events", "x", ""), 401);
         assert_eq!(of("/api/v1/events", "authorization", "Bearer secret"), 200);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Query, State};
 use axum::http::header::{CONTENT_TYPE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, patch, post, put};
-use axum::{Json, Router, middleware};
+use axum::{Router, middleware};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +21,7 @@ use crate::access::guard;
 use crate::events::events;
 use crate::failure::Failure;
 use crate::history::{SAMPLES, Sample};
+use crate::json::{Body, Json};
 use crate::orders::{OrderState, Stage};
 use crate::requests::{LoginRequest, RecordRequest, ShootRequest, ToQuery, Wanted, names};
 use crate::state::{Dashboard, blocking};
@@ -92,28 +93,6 @@ pub fn router(dashboard: Arc<Dashboard>) -> Router {
 
 async fn no_method() -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no such method here", "/api/v1/openapi.json lists them")
-}
-
-/// The body of a request, as JSON.
-pub struct Body<T>(pub T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Self(body)),
-            Err(error) => Err(Failure::new(
-                // What JSON itself allows and this API does not is a wrong request like any other.
-                match error.status() {
-                    StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-                    status => status,
-                },
-                error.body_text(),
-                "send JSON (Content-Type: application/json) as /api/v1/openapi.json describes it",
-            )),
-        }
-    }
 }
 
 /// Names in a path.

@@ -1,12 +1,13 @@
 //! What a request that fails gets: the document that a command prints if it fails, and a status code.
 
-use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use swsync_cli::error_report::{ErrorDocument, ErrorKind, ErrorReport, failure};
 use swsync_cli::preset::file::PresetError;
+
+use crate::json::Json;
 
 /// Why a request gets no answer of its own kind.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ mod args;
 mod events;
 mod failure;
 mod history;
+mod json;
 mod live;
 #[cfg(feature = "schema")]
 pub mod openapi;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,8 +15,9 @@ use swsync_core::camera_settings::ChangePart;
 use swsync_core::name::Name;
 use swsync_core::time::{Rig, Timestamp};
 
-use crate::api::{Asked, Body, Dash, Named, To};
+use crate::api::{Asked, Dash, Named, To};
 use crate::failure::Failure;
+use crate::json::{Body, Json};
 use crate::requests::{LockRequest, SavePresetRequest, SetRequest, ToRequest, names};
 use crate::state::blocking;
 

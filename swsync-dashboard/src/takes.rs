@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -22,8 +21,9 @@ use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Targets;
 use swsync_core::time::Span;
 
-use crate::api::{Asked, Body, Dash, Named};
+use crate::api::{Asked, Dash, Named};
 use crate::failure::Failure;
+use crate::json::{Body, Json};
 use crate::pictures::{FileId, WIDTHS, read_whole};
 use crate::requests::NoteRequest;
 use crate::state::blocking;
