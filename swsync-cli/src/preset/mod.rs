@@ -156,7 +156,8 @@ pub fn run(args: &PresetArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn save(args: &SaveArgs) -> anyhow::Result<ExitCode> {
-    let result = save_preset(&args.rig.visit()?, &args.name, &args.targets, args.force)?;
+    let session = args.rig.visit()?;
+    let result = save_preset(&session, &args.name, &args.targets, args.force)?;
     let summary = format!("saved what {} cameras use: {}", result.devices.len(), result.file);
     Ok(print(&result, args.json, &summary))
 }
@@ -204,7 +205,8 @@ fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let folder = file::folder()?;
     // Before a rig is looked for.
     read_preset(&folder, &args.name)?;
-    let (result, exact) = apply_preset(&args.rig.visit()?, &args.name, &args.targets)?;
+    let session = args.rig.visit()?;
+    let (result, exact) = apply_preset(&session, &args.name, &args.targets)?;
     let summary = format!(
         "{}: {exact} of {} devices use it from frame {} on",
         args.name,

@@ -15,7 +15,6 @@ use crate::duration;
 use crate::exit;
 use crate::output;
 use crate::rig::RigArgs;
-use report::RigStatus;
 pub use report::{RigStatus, StatusDocument};
 
 /// How long devices have to answer.
