@@ -28,7 +28,7 @@ type Generate = fn(&mut SchemaGenerator) -> Schema;
 /// What an operation answers.
 enum Answer {
     Json(u16, Generate),
-    Other(&'static str),
+    Other(&'static [&'static str]),
 }
 
 /// A method at a path.
@@ -92,7 +92,7 @@ fn operations() -> Vec<Operation> {
         op("post", "/api/v1/login", "Log in; the answer sets a cookie. An empty token asks whether one is needed.", Json(OK, of::<LoginDocument>)).body::<LoginRequest>(),
         op("get", "/api/v1/openapi.json", "This description.", Json(OK, any_object)),
         op("get", "/api/v1/status", "What `swsync status --json` prints.", Json(OK, of::<StatusDocument>)),
-        op("get", "/api/v1/events", "Server-sent events: `state` (StateEvent) first, then `change` (ChangeEvent) once a second, and `order` (OrderState) whenever an answer comes.", Other("text/event-stream")),
+        op("get", "/api/v1/events", "Server-sent events: `state` (StateEvent) first, then `change` (ChangeEvent) once a second, and `order` (OrderState) whenever an answer comes.", Other(&["text/event-stream"])),
         op("get", "/api/v1/history", "Samples of the last ten minutes, by device: [ms since 1970, phase error in us, clock 1 sigma in us, round trip in us].", Json(OK, of::<BTreeMap<String, Vec<Sample>>>)).query::<HistoryQuery>(),
         op("post", "/api/v1/shoot", "Give an order as `swsync shoot` does. The answer says that it was given, not that anything is saved.", Json(ACCEPTED, of::<GivenDocument>)).body::<ShootRequest>().conflict(of::<NotReadyDocument>),
         op("post", "/api/v1/record", "Give an order as `swsync record` does.", Json(ACCEPTED, of::<GivenDocument>)).body::<RecordRequest>().conflict(of::<NotReadyDocument>),
@@ -109,9 +109,9 @@ fn operations() -> Vec<Operation> {
         op("post", "/api/v1/presets/{preset}/apply", "Set the cameras to a preset.", Json(OK, of::<PresetResult>)).body::<ToRequest>(),
         op("get", "/api/v1/takes", "What `swsync takes --json` prints.", Json(OK, of::<TakesJson>)),
         op("get", "/api/v1/takes/{order}/frames", "The frames of a take on each device.", Json(OK, of::<FramesDocument>)),
-        op("get", "/api/v1/takes/{order}/zip", "All files of a take. MISSING.txt in it lists what could not be read.", Other("application/zip")),
+        op("get", "/api/v1/takes/{order}/zip", "All files of a take. MISSING.txt in it lists what could not be read.", Other(&["application/zip"])),
         op("put", "/api/v1/takes/{order}/note", "Write a note on a take, as `swsync note` does.", Json(OK, of::<NoteJson>)).body::<NoteRequest>(),
-        op("get", "/api/v1/takes/{order}/devices/{device}/file", "A file of a take, or the picture in it, scaled.", Other("application/octet-stream")).query::<FileQuery>(),
+        op("get", "/api/v1/takes/{order}/devices/{device}/file", "A file of a take, or the picture in it, scaled.", Other(&["application/octet-stream", "image/jpeg"])).query::<FileQuery>(),
     ]
 }
 
@@ -172,8 +172,8 @@ fn describe(operation: &Operation, generators: &mut Generators) -> Value {
             let content = content(generate(&mut generators.sent));
             responses.insert(status.to_string(), json!({ "description": "Done", "content": content }));
         }
-        Answer::Other(kind) => {
-            let content = json!({ (*kind): {} });
+        Answer::Other(kinds) => {
+            let content: Map<_, _> = kinds.iter().map(|kind| ((*kind).to_owned(), json!({}))).collect();
             responses.insert("200".into(), json!({ "description": "Done", "content": content }));
         }
     }
