@@ -182,7 +182,10 @@ impl Rig {
     /// The dashboard of this rig.
     pub fn dashboard(&self, args: &[&str]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_swsync-dashboard"));
-        command.args(["dashboard", "--json", "--listen", "127.0.0.1:0", "--every", "200ms"]).args(args);
+        command.args(["dashboard", "--json", "--listen", "127.0.0.1:0"]).args(args);
+        if !args.contains(&"--every") {
+            command.args(["--every", "200ms"]);
+        }
         command.env("SWSYNC_RIG", &self.name).env("SWSYNC_CONNECT", &self.endpoint);
         command.env("SWSYNC_CONFIG", "/dev/null").env("XDG_CONFIG_HOME", self.path("config"));
         if let Some(key) = &self.key {
