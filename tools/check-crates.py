@@ -23,6 +23,7 @@ ARROWS = {
     "gst-plugin-swsync": ["swsync-core", "swsync-time", "swsync-files", "swsync-host", "swsync-rig"],
     "swsync-cli": ["swsync-core", "swsync-files", "swsync-host", "swsync-client"],
     "swsync-media": ["swsync-core", "swsync-files", "swsync-client", "swsync-cli"],
+    "swsync-dashboard": ["swsync-core", "swsync-client", "swsync-cli"],
     "swsync-device": [],
     "swsync-lab": None,  # everything
     "swsync-example": ["swsync-client"],
@@ -47,6 +48,7 @@ FORBIDDEN = [
     ("swsync-client", [], GSTREAMER + PICTURES + ["swsync-sim"]),
     ("swsync-cli", [], GSTREAMER + PICTURES + ["swsync-sim"]),
     ("swsync-media", [], ["swsync-sim", "libcamera"]),
+    ("swsync-dashboard", [], GSTREAMER + ["swsync-sim"]),
     ("gst-plugin-swsync", ["--no-default-features"], PICTURES + ["swsync-sim", "libcamera"]),
     ("gst-plugin-swsync", ["--no-default-features", "--features", "libcamera"], PICTURES + ["swsync-sim"]),
     ("gst-plugin-swsync", ["--no-default-features", "--features", "simulation"], PICTURES + ["libcamera"]),

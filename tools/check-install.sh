@@ -28,7 +28,7 @@ grep -Eq "^ +Filename +$plugin\$" <<<"$details" || die 'GStreamer took another p
 grep -Eq "^ +Version +$version\$" <<<"$details" || die "the plugin does not say that it is version $version"
 grep -Eq '^ +License +MPL' <<<"$details" || die 'the plugin does not say that its licence is MPL'
 
-for program in swsync swsync-media swsync-device swsync-lab; do
+for program in swsync swsync-media swsync-dashboard swsync-device swsync-lab; do
     said=$("$folder/installed/usr/bin/$program" --version)
     [[ $said == "$program $version"* ]] || die "$program --version says '$said', not $version"
 done

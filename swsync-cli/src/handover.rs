@@ -24,7 +24,7 @@ const fn external(name: &'static str, program: &'static str, about: &'static str
     External { name, program, about }
 }
 
-const EXTERNAL: [External; 7] = [
+const EXTERNAL: [External; 8] = [
     external("export", "swsync-media", "Turn collected takes into what another program opens"),
     external(
         "report",
@@ -46,6 +46,7 @@ const EXTERNAL: [External; 7] = [
         "swsync-media",
         "Measure by pictures of an LED panel how far apart the devices are, and what to correct",
     ),
+    external("dashboard", "swsync-dashboard", "Serve a page, and an HTTP API, for the whole rig"),
     external(
         "demo",
         "swsync-lab",

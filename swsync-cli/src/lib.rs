@@ -14,6 +14,7 @@ pub mod certify;
 pub mod collect;
 pub mod config;
 pub mod doctor;
+pub mod documents;
 pub mod duration;
 pub mod error_report;
 pub mod exit;

@@ -98,7 +98,7 @@ impl SchemaFile {
 
 /// Turns the descriptions, which are the types' documentation, into what a reader of JSON understands: without Rust's `None`, links to
 /// items, and line breaks within a paragraph.
-fn describe(schema: &mut Value) {
+pub fn describe(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             for (name, value) in fields {

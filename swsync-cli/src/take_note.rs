@@ -8,7 +8,7 @@ use serde::Serialize;
 use swsync_client::removal::wall_clock;
 use swsync_client::rig_takes::RigTakes;
 use swsync_client::share::TakeNote;
-use swsync_client::{RemoteTakes, host_name};
+use swsync_client::{NoOrder, RemoteTakes, Session, host_name};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Targets;
 
@@ -96,9 +96,34 @@ pub fn run(args: &NoteArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let session = args.rig.visit()?;
-    let takes = RigTakes::list(&session, &Targets::All, args.timeout);
-    let Some(take) = takes.find(&args.order) else {
-        return Err(unknown_order(&args.order, &takes).into());
+    let Noted { latest, devices, without } = note_take(&session, &args.order, new.as_ref(), args.timeout)?;
+    print(args, new.as_ref(), latest, devices, without)
+}
+
+/// A take's note, and who has it.
+#[derive(Debug, Clone, Default)]
+pub struct Noted {
+    /// The note that counts now.
+    pub latest: Option<TakeNote>,
+    /// Devices that have it.
+    pub devices: Vec<DeviceId>,
+    /// Devices that may not have it, and why.
+    pub without: Vec<NotNoted>,
+}
+
+/// Has every device keep the note `new` with the take of `order`; without one, only looks. A device may be silent for `patience`.
+///
+/// # Errors
+/// No device has this order.
+pub fn note_take(
+    session: &Session,
+    order: &OrderId,
+    new: Option<&TakeNote>,
+    patience: Duration,
+) -> Result<Noted, NoOrder> {
+    let takes = RigTakes::list(session, &Targets::All, patience);
+    let Some(take) = takes.find(order) else {
+        return Err(unknown_order(order, &takes));
     };
     let mut without: Vec<_> = takes
         .silent
@@ -107,7 +132,7 @@ pub fn run(args: &NoteArgs) -> anyhow::Result<ExitCode> {
         .collect();
     let (mut devices, mut latest) = (Vec::new(), take.note().cloned());
     for (device, part) in &take.parts {
-        let Some(new) = &new else {
+        let Some(new) = new else {
             match part.summary.note == latest {
                 true => devices.push(device.clone()),
                 false => without
@@ -115,8 +140,8 @@ pub fn run(args: &NoteArgs) -> anyhow::Result<ExitCode> {
             }
             continue;
         };
-        let remote = RemoteTakes::new(&session, device.clone(), args.timeout, |_| ());
-        match remote.set_note(&args.order, new) {
+        let remote = RemoteTakes::new(session, device.clone(), patience, |_| ());
+        match remote.set_note(order, new) {
             Ok(note) => {
                 latest = latest.filter(|latest| latest.at_ns >= note.at_ns).or(Some(note));
                 devices.push(device.clone());
@@ -124,7 +149,7 @@ pub fn run(args: &NoteArgs) -> anyhow::Result<ExitCode> {
             Err(error) => without.push(NotNoted { device: device.clone(), why: error.to_string() }),
         }
     }
-    print(args, new.as_ref(), latest, devices, without)
+    Ok(Noted { latest, devices, without })
 }
 
 fn print(

@@ -1,6 +1,6 @@
 //! `swsync set` and `swsync get`: the settings of the rig's cameras, from one frame number on.
 
-pub(crate) mod report;
+pub mod report;
 
 use std::process::ExitCode;
 use std::time::Duration;

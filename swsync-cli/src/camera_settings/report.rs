@@ -22,6 +22,8 @@ pub struct SetDocument<'a> {
 }
 
 impl<'a> SetDocument<'a> {
+    /// Of `change`.
+    #[must_use]
     pub fn of(change: &'a RigChange) -> Self {
         Self { complete: is_good(change), change }
     }
@@ -49,6 +51,8 @@ struct CameraDocument<'a> {
 }
 
 impl<'a> GetDocument<'a> {
+    /// Of what devices replied.
+    #[must_use]
     pub fn of(replies: &'a [DeviceReply<CameraReport>]) -> Self {
         let devices = replies.iter().map(|DeviceReply { device, reply }| CameraDocument {
             device,
@@ -205,6 +209,8 @@ pub struct NotSetDocument {
 }
 
 impl NotSetDocument {
+    /// Of `error`.
+    #[must_use]
     pub fn new(error: &ChangeError) -> Self {
         let objections = match error {
             ChangeError::Refused(objections) => objections.clone(),

@@ -26,7 +26,8 @@ use crate::exit;
 use crate::orders::{RigSnapshot, TargetArgs, default_id};
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
-use report::{LockReport, objections};
+pub use report::LockReport;
+use report::objections;
 use values::{LockedValues, locking_part, unlocking_part};
 
 /// How long devices may take to confirm, and cameras to be back on the frame grid.
@@ -122,22 +123,6 @@ pub struct UnlockReport {
     pub problems: Vec<String>,
 }
 
-/// No camera has an automatic that could be off, and none was set by the rig.
-fn print_nothing_locked(args: &UnlockArgs, cameras: &[Camera], problems: Vec<String>) -> ExitCode {
-    let code = ExitCode::from(if problems.is_empty() { 0 } else { exit::INCOMPLETE });
-    if args.json {
-        let without_automatics = cameras.iter().map(|(device, _)| device.clone()).collect();
-        let report = UnlockReport { frame: None, devices: Vec::new(), without_automatics, problems };
-        output::json(&report);
-    } else {
-        problems.iter().for_each(|problem| warn(problem));
-        output::line(
-            "nothing is locked: no camera has automatics, and the rig has set none of what they set",
-        );
-    }
-    code
-}
-
 fn has_automatics(report: &CameraReport) -> bool {
     [CameraControl::AeEnable, CameraControl::AwbEnable]
         .iter()
@@ -154,8 +139,22 @@ type Camera = (DeviceId, CameraReport);
 pub fn lock(args: &LockArgs) -> anyhow::Result<ExitCode> {
     let What::ThreeA = args.what;
     let session = args.rig.visit()?;
-    let (cameras, mut problems) = cameras(&session, &args.targets, args.from.as_ref())?;
-    let values = match &args.from {
+    let report = lock_cameras(&session, &args.targets, args.from.as_ref())?;
+    print(&report, args.json);
+    Ok(ExitCode::from(if report.is_complete() { 0 } else { exit::INCOMPLETE }))
+}
+
+/// Locks the cameras of `to` at the means of what they use now, or as `from` has them.
+///
+/// # Errors
+/// There is no camera to lock, or no values to lock it at.
+pub fn lock_cameras(
+    session: &Session,
+    to: &TargetArgs,
+    from: Option<&DeviceId>,
+) -> anyhow::Result<LockReport> {
+    let (cameras, mut problems) = cameras(session, to, from)?;
+    let values = match from {
         Some(from) => {
             let source = cameras.iter().find(|(device, _)| device == from);
             let (_, report) = source.ok_or_else(|| {
@@ -173,21 +172,19 @@ pub fn lock(args: &LockArgs) -> anyhow::Result<ExitCode> {
             "no camera reports exposure, gain, white balance or focus that the others could be set to, so nothing was changed"
         );
     }
-    let targets = args.targets.resolve_in(&session)?;
+    let targets = to.resolve_in(session)?;
     let mut parts = Vec::new();
     for (device, report) in cameras.iter().filter(|(device, _)| targets.include(device)) {
         let (part, lacking) = locking_part(device, report, &values);
         parts.push(part);
         problems.extend(lacking);
     }
-    let change = set(&session, "lock", parts)?;
+    let change = set(session, "lock", parts)?;
     problems.extend(report::problems(&change));
     let measured = Targets::Devices(change.devices.iter().map(|device| device.device.clone()).collect());
     let request = CentreRequest { from: change.frame };
     let centres = session.centres(request, &measured, MEASURING);
-    let report = LockReport::new(&change, values, centres, problems);
-    print(&report, args.json);
-    Ok(ExitCode::from(if report.is_complete() { 0 } else { exit::INCOMPLETE }))
+    Ok(LockReport::new(&change, values, centres, problems))
 }
 
 /// Runs `swsync unlock`.
@@ -197,42 +194,49 @@ pub fn lock(args: &LockArgs) -> anyhow::Result<ExitCode> {
 pub fn unlock(args: &UnlockArgs) -> anyhow::Result<ExitCode> {
     let What::ThreeA = args.what;
     let session = args.rig.visit()?;
-    let (cameras, mut problems) = cameras(&session, &args.targets, None)?;
+    let (report, exact) = unlock_cameras(&session, &args.targets)?;
+    let code = ExitCode::from(if report.problems.is_empty() { 0 } else { exit::INCOMPLETE });
+    if args.json {
+        output::json(&report);
+        return Ok(code);
+    }
+    report.problems.iter().for_each(|problem| warn(problem));
+    let Some(frame) = report.frame else {
+        output::line(
+            "nothing is locked: no camera has automatics, and the rig has set none of what they set",
+        );
+        return Ok(code);
+    };
+    output::line(&format!("unlocked {exact} of {} cameras, from frame {frame} on", report.devices.len()));
+    if !report.without_automatics.is_empty() {
+        let without: Vec<_> = report.without_automatics.iter().map(DeviceId::as_str).collect();
+        output::line(&format!(
+            "without automatics, and as their pipelines' properties say: {}",
+            without.join(", ")
+        ));
+    }
+    Ok(code)
+}
+
+/// Gives the cameras of `to` their automatics back. Returns what became of it, and how many did it at the frame.
+///
+/// # Errors
+/// There is no camera, or none can be set.
+pub fn unlock_cameras(session: &Session, to: &TargetArgs) -> anyhow::Result<(UnlockReport, usize)> {
+    let (cameras, mut problems) = cameras(session, to, None)?;
     let parts: Vec<_> =
         cameras.iter().filter_map(|(device, report)| unlocking_part(device, report)).collect();
     if parts.is_empty() {
-        return Ok(print_nothing_locked(args, &cameras, problems));
+        let without_automatics = cameras.into_iter().map(|(device, _)| device).collect();
+        return Ok((UnlockReport { frame: None, devices: Vec::new(), without_automatics, problems }, 0));
     }
-    let change = set(&session, "unlock", parts)?;
+    let change = set(session, "unlock", parts)?;
     problems.extend(report::problems(&change));
-    let without: Vec<_> = cameras
-        .iter()
-        .filter(|(_, report)| !has_automatics(report))
-        .map(|(device, _)| device.clone())
-        .collect();
-    if args.json {
-        let devices = change.devices.iter().map(|device| device.device.clone()).collect();
-        let report =
-            UnlockReport { frame: Some(change.frame), devices, without_automatics: without, problems };
-        output::json(&report);
-        return Ok(ExitCode::from(if report.problems.is_empty() { 0 } else { exit::INCOMPLETE }));
-    } else {
-        problems.iter().for_each(|problem| warn(problem));
-        let good = change.devices.iter().filter(|device| device.is_exact()).count();
-        output::line(&format!(
-            "unlocked {good} of {} cameras, from frame {} on",
-            change.devices.len(),
-            change.frame
-        ));
-        if !without.is_empty() {
-            let without: Vec<_> = without.iter().map(DeviceId::as_str).collect();
-            output::line(&format!(
-                "without automatics, and as their pipelines' properties say: {}",
-                without.join(", ")
-            ));
-        }
-    }
-    Ok(ExitCode::from(if problems.is_empty() { 0 } else { exit::INCOMPLETE }))
+    let without = cameras.into_iter().filter(|(_, report)| !has_automatics(report));
+    let without_automatics = without.map(|(device, _)| device).collect();
+    let devices = change.devices.iter().map(|device| device.device.clone()).collect();
+    let exact = change.devices.iter().filter(|device| device.is_exact()).count();
+    Ok((UnlockReport { frame: Some(change.frame), devices, without_automatics, problems }, exact))
 }
 
 /// What the cameras after `--to` say, and that of `also`; and what is wrong with the others.

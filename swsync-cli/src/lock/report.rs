@@ -45,6 +45,8 @@ pub struct LockedDevice {
 }
 
 impl LockReport {
+    /// Of a change, the values that it set, and how the cameras' pictures look since.
+    #[must_use]
     pub fn new(
         change: &RigChange,
         values: LockedValues,
@@ -83,10 +85,13 @@ impl LockReport {
     }
 
     /// Whether all went as it should, as far as that is known.
+    #[must_use]
     pub fn is_complete(&self) -> bool {
         self.problems.is_empty() && self.devices.iter().all(|device| device.exact && device.centre.is_some())
     }
 
+    /// The lines for a person.
+    #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let ids = self.devices.iter().map(|device| device.device.as_str().len()).max().unwrap_or_default();
         let column = |heading, width, align| Column { heading, width, align };

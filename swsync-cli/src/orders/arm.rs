@@ -39,6 +39,15 @@ pub struct NotReadyDocument {
     differences: Vec<String>,
 }
 
+impl NotReadyDocument {
+    /// The document of an order for which not enough devices were ready.
+    #[must_use]
+    pub fn of(not_ready: &NotReady) -> Self {
+        let differences = not_ready.snapshot.common.disagreements();
+        Self { ready: false, devices: not_ready.devices.clone(), differences }
+    }
+}
+
 impl ArmArgs {
     /// How long to wait for devices; `None` without `--arm`.
     pub fn patience(&self) -> Option<Duration> {
@@ -82,8 +91,7 @@ impl ArmArgs {
 fn print(not_ready: &NotReady, json: bool) {
     let NotReady { snapshot, devices: all, .. } = not_ready;
     if json {
-        let differences = snapshot.common.disagreements();
-        output::json(&NotReadyDocument { ready: false, devices: all.to_vec(), differences });
+        output::json(&NotReadyDocument::of(not_ready));
         return;
     }
     let width = all.iter().map(|ready| ready.device.as_str().len()).max().unwrap_or_default();

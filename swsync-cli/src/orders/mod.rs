@@ -11,9 +11,7 @@ mod relative;
 pub mod report;
 mod targets;
 
-pub use arm::ArmArgs;
-#[cfg(feature = "schema")]
-pub use arm::NotReadyDocument;
+pub use arm::{ArmArgs, NotReadyDocument};
 pub use bounds::MaxErrorArgs;
 pub use follow::{FollowOrder, conclude, print_answers, warn_of};
 pub use relative::relative;

@@ -30,6 +30,12 @@ struct Meaning {
 }
 
 impl TargetArgs {
+    /// The devices, or the devices of groups, of these names; none: all.
+    #[must_use]
+    pub const fn new(to: Vec<Name>) -> Self {
+        Self { to }
+    }
+
     /// The devices meant, in the rig as it is now.
     ///
     /// # Errors

@@ -1,14 +1,16 @@
 //! `swsync preset`: what the cameras of a rig are set to, kept in files.
 
-mod file;
+pub mod file;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use swsync_client::Session;
 use swsync_client::camera_settings::{ChangeRequest, change_cameras, read_cameras};
 use swsync_core::camera_settings::ChangePart;
 use swsync_core::name::{DeviceId, Name};
@@ -162,14 +164,29 @@ pub fn run(args: &PresetArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn save(args: &SaveArgs) -> anyhow::Result<ExitCode> {
-    let folder = file::folder()?;
     let session = args.rig.visit()?;
-    let snapshot = RigSnapshot::take(&session);
+    let result = save_preset(&session, &args.name, &args.targets, args.force)?;
+    let summary = format!("saved what {} cameras use: {}", result.devices.len(), result.file);
+    Ok(print(&result, args.json, &summary))
+}
+
+/// Saves what the cameras of `to` use as the preset `name`. `force`: also if there is one of this name.
+///
+/// # Errors
+/// There is no camera, or the file cannot be written.
+pub fn save_preset(
+    session: &Session,
+    name: &Name,
+    to: &TargetArgs,
+    force: bool,
+) -> anyhow::Result<PresetResult> {
+    let folder = file::folder()?;
+    let snapshot = RigSnapshot::take(session);
     if snapshot.devices().next().is_none() {
         return Err(session.nobody_there(STATUS_TIMEOUT).into());
     }
     let (mut cameras, mut problems) = (Vec::new(), Vec::new());
-    for reply in read_cameras(&session, &args.targets.resolve(&snapshot)?) {
+    for reply in read_cameras(session, &to.resolve(&snapshot)?) {
         match reply.reply {
             Ok(report) => cameras.push((reply.device, report)),
             Err(why) => problems.push(format!("{}: its values are not saved: {why}", reply.device)),
@@ -181,36 +198,61 @@ fn save(args: &SaveArgs) -> anyhow::Result<ExitCode> {
     }
     let saved = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let preset = Preset { saved: Some(saved), rig: Some(session.rig().clone()), ..preset };
-    let path = file::write(&folder, &args.name, &preset, args.force)?;
+    let path = file::write(&folder, name, &preset, force)?;
     let devices = cameras.into_iter().map(|(device, _)| device).collect();
-    let result = PresetResult {
-        preset: args.name.clone(),
+    Ok(PresetResult {
+        preset: name.clone(),
         file: path.display().to_string(),
         devices,
         frame: None,
         problems,
-    };
-    let summary = format!("saved what {} cameras use: {}", result.devices.len(), result.file);
-    Ok(print(&result, args.json, &summary))
+    })
 }
 
 fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let folder = file::folder()?;
-    let preset = file::read(&folder, &args.name)?;
-    let path = file::path(&folder, &args.name);
-    if preset.is_empty() {
-        bail!("{}: it sets nothing", path.display());
-    }
+    // Before a rig is looked for.
+    read_preset(&folder, &args.name)?;
     let session = args.rig.visit()?;
-    let snapshot = RigSnapshot::take(&session);
-    let targets = args.targets.resolve(&snapshot)?;
+    let (result, exact) = apply_preset(&session, &args.name, &args.targets)?;
+    let summary = format!(
+        "{}: {exact} of {} devices use it from frame {} on",
+        args.name,
+        result.devices.len(),
+        result.frame.unwrap_or_default()
+    );
+    Ok(print(&result, args.json, &summary))
+}
+
+fn read_preset(folder: &Path, name: &Name) -> anyhow::Result<Preset> {
+    let preset = file::read(folder, name)?;
+    if preset.is_empty() {
+        bail!("{}: it sets nothing", file::path(folder, name).display());
+    }
+    Ok(preset)
+}
+
+/// Sets the cameras of `to` to the preset `name`. Returns what became of it, and how many did it at the frame.
+///
+/// # Errors
+/// There is no such preset, no camera, or a camera does not take it.
+pub fn apply_preset(
+    session: &Session,
+    name: &Name,
+    to: &TargetArgs,
+) -> anyhow::Result<(PresetResult, usize)> {
+    let folder = file::folder()?;
+    let preset = read_preset(&folder, name)?;
+    let path = file::path(&folder, name);
+    let snapshot = RigSnapshot::take(session);
+    let targets = to.resolve(&snapshot)?;
     let here: BTreeSet<_> = snapshot.devices().filter(|device| targets.include(device)).cloned().collect();
     if here.is_empty() {
         return Err(session.nobody_there(STATUS_TIMEOUT).into());
     }
     let named = preset.device.keys().filter(|device| targets.include(device) && !here.contains(*device));
     let mut result = PresetResult {
-        preset: args.name.clone(),
+        preset: name.clone(),
         file: path.display().to_string(),
         devices: Vec::new(),
         frame: None,
@@ -222,7 +264,7 @@ fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
         Timestamp::<Rig>::from_nanos(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0));
     let id = default_id("preset", now, rand::random())?;
     let request = ChangeRequest { id, parts: parts(&preset, &here), partial: false, patience: PATIENCE };
-    let change = change_cameras(&session, &request).map_err(|error| {
+    let change = change_cameras(session, &request).map_err(|error| {
         let details = objections(&error);
         if details.is_empty() { anyhow!("{error}") } else { anyhow!("{error}: {}", details.join("; ")) }
     })?;
@@ -230,13 +272,7 @@ fn apply(args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     result.frame = Some(change.frame);
     result.devices = change.devices.iter().map(|device| device.device.clone()).collect();
     let exact = change.devices.iter().filter(|device| device.is_exact()).count();
-    let summary = format!(
-        "{}: {exact} of {} devices use it from frame {} on",
-        args.name,
-        change.devices.len(),
-        change.frame
-    );
-    Ok(print(&result, args.json, &summary))
+    Ok((result, exact))
 }
 
 /// What `here` is set to: what is for all, and then what is for single devices. Devices for which there is nothing take no part.
@@ -262,21 +298,29 @@ fn print(result: &PresetResult, json: bool, summary: &str) -> ExitCode {
     ExitCode::from(if result.problems.is_empty() { 0 } else { exit::INCOMPLETE })
 }
 
-fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let folder = file::folder()?;
-    let listed = file::names(&folder)?.into_iter().map(|name| {
-        let read = file::read(&folder, &name);
+/// The presets in `folder`.
+///
+/// # Errors
+/// It cannot be read.
+pub fn list_presets(folder: &Path) -> Result<Vec<ListedPreset>, file::PresetError> {
+    let listed = file::names(folder)?.into_iter().map(|name| {
+        let read = file::read(folder, &name);
         let problem = read.as_ref().err().map(ToString::to_string);
         let preset = read.unwrap_or_default();
         ListedPreset {
-            file: file::path(&folder, &name).display().to_string(),
+            file: file::path(folder, &name).display().to_string(),
             preset: name,
             saved: preset.saved,
             devices: preset.device.into_keys().collect(),
             problem,
         }
     });
-    let listed: Vec<_> = listed.collect();
+    Ok(listed.collect())
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let folder = file::folder()?;
+    let listed = list_presets(&folder)?;
     if args.json {
         output::json(&PresetList { presets: listed.clone() });
     } else if listed.is_empty() {

@@ -15,8 +15,7 @@ use crate::duration;
 use crate::exit;
 use crate::output;
 use crate::rig::RigArgs;
-use report::RigStatus;
-pub use report::StatusDocument;
+pub use report::{RigStatus, StatusDocument};
 
 /// How long devices have to answer.
 const TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! The arguments of `swsync demo`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,4 +33,10 @@ pub struct DemoArgs {
     /// Longest wait for all devices to be ready.
     #[arg(long, default_value = "90s", value_parser = humantime::parse_duration)]
     pub(super) timeout: Duration,
+    /// Leave the rig running, and serve its page (`swsync dashboard`) until Ctrl-C. Takes no photographs by itself.
+    #[arg(long)]
+    pub(super) dashboard: bool,
+    /// Where the page is.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", requires = "dashboard")]
+    pub(super) listen: SocketAddr,
 }

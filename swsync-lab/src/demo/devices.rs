@@ -91,6 +91,19 @@ impl DemoRig {
         }
     }
 
+    /// Starts to serve the rig's page at `listen`. It ends with the demo.
+    pub fn dashboard(&self, listen: SocketAddr) -> anyhow::Result<Child> {
+        let program = swsync_cli::handover::find("swsync-dashboard");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "INT", "--"]).arg(&program).arg("dashboard");
+        command.args(["--listen", &listen.to_string(), "--rig", self.config.rig.as_str()]);
+        command.args(["--connect", &self.config.connect.join(",")]).env(CONFIG_VARIABLE, "/dev/null");
+        for setting in Setting::ALL {
+            command.env_remove(setting.variable());
+        }
+        command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {}", program.display()))
+    }
+
     /// Fails if a device has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
         for device in &mut self.devices {

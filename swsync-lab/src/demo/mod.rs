@@ -46,6 +46,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut rig = DemoRig::start(args, &out)?;
     let session = rig.session(args.timeout)?;
     readiness::wait_until_ready(&mut rig, &session, args)?;
+    if args.dashboard {
+        drop(session);
+        return serve_page(args, &mut rig);
+    }
     let mut shots = Vec::new();
     for (name, when, delay) in SHOTS {
         let answers = shoot(&session, args, name, when, delay)?;
@@ -65,6 +69,21 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     println!("\ncontact sheet: {}", sheet.display());
     println!("pictures, manifests and logs: {}", out.display());
     Ok(verdict(args.camera, &shots))
+}
+
+/// Serves the rig's page until Ctrl-C, which ends page and devices alike.
+fn serve_page(args: &DemoArgs, rig: &mut DemoRig) -> anyhow::Result<ExitCode> {
+    /// How often the devices are looked after.
+    const LOOK: Duration = Duration::from_millis(500);
+    println!("\nThe rig runs until Ctrl-C. Press the shutter on its page:");
+    let mut page = rig.dashboard(args.listen)?;
+    loop {
+        rig.check()?;
+        if let Some(status) = page.try_wait()? {
+            bail!("the page has ended ({status})");
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 fn verdict(camera: Camera, shots: &[Shot]) -> ExitCode {

@@ -1,0 +1,159 @@
+//! The dashboard's program beside rigs of devices without cameras.
+
+mod description;
+mod examples;
+mod http;
+mod rig;
+mod security;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use rig::{Program, Rig, until};
+
+/// Waits until the dashboard sees so many devices that are ready.
+fn wait_for(program: &Program, ready: usize) {
+    let seen = |(_, data): (String, Value)| (data["rig"]["ready"] == ready).then_some(());
+    program.events().find_map(seen).expect("the stream goes on");
+}
+
+/// Gives an order and waits until it is done.
+fn shoot(program: &Program, request: &Value) -> Value {
+    let given = program.post("/api/v1/shoot", request);
+    assert_eq!(given.status, 202, "{}", given.json());
+    let order = given.json()["order"].as_str().unwrap().to_owned();
+    let done = program.get(&format!("/api/v1/orders/{order}?wait=30s")).json();
+    assert_eq!(done["stage"], "done", "{done:#}");
+    done
+}
+
+#[test]
+fn a_press_is_answered_device_by_device_with_pictures() {
+    let rig = Rig::new(3);
+    let program = rig.dashboard(&[]);
+    wait_for(&program, 3);
+    let mut events = program.events();
+    // From now on it is told of everything.
+    assert_eq!(events.next().unwrap().0, "state");
+    let done = shoot(&program, &json!({ "in": "0s", "need": "all" }));
+    assert_eq!((&done["document"]["complete"], done["answers"].as_array().unwrap().len()), (&json!(true), 3));
+    assert_eq!((done["waiting"].as_array().unwrap().len(), &done["spread_ns"]), (0, &json!(0)), "{done:#}");
+    // Every page that is open has seen it grow.
+    let stages = events.filter(|(kind, _)| kind == "order").map(|(_, order)| {
+        (order["stage"].as_str().unwrap().to_owned(), order["answers"].as_array().unwrap().len())
+    });
+    let mut seen = Vec::new();
+    for stage in stages {
+        let is_done = stage.0 == "done";
+        seen.push(stage);
+        if is_done {
+            break;
+        }
+    }
+    assert!(seen.iter().map(|(_, answers)| answers).is_sorted() && seen.len() >= 4, "{seen:?}");
+    let order = done["order"].as_str().unwrap();
+    for answer in done["answers"].as_array().unwrap() {
+        let (device, file) =
+            (answer["device"].as_str().unwrap(), answer["frames"][0]["file"].as_str().unwrap());
+        let name = file.rsplit('/').next().unwrap();
+        let path = format!("/api/v1/takes/{order}/devices/{device}/file?path={name}");
+        let small = program.get(&format!("{path}&width=160"));
+        assert_eq!((small.status, small.field("content-type")), (200, Some("image/jpeg")), "{}", small.head);
+        let picture = image::load_from_memory(&small.body).unwrap();
+        assert_eq!((picture.width(), picture.height()), (160, 120));
+        let whole = program.get(&path);
+        let saved = std::fs::read(rig.path(device).join(order).join(device).join(name)).unwrap();
+        assert!(whole.body == saved, "{} bytes of {}", whole.body.len(), saved.len());
+    }
+}
+
+#[test]
+fn an_order_is_not_given_unless_those_that_it_needs_are_ready() {
+    let rig = Rig::new(2);
+    let program = rig.dashboard(&[]);
+    wait_for(&program, 2);
+    rig.set_trouble(1, true);
+    wait_for(&program, 1);
+    let refused = program.post("/api/v1/shoot", &json!({ "need": "all" }));
+    assert_eq!(refused.status, 409);
+    let refused = refused.json();
+    assert_eq!(refused["devices"][1]["problems"], json!(["its disk is on fire"]), "{refused:#}");
+    assert_eq!(program.get("/api/v1/orders").json(), json!([]), "nothing was given");
+    assert_eq!(shoot(&program, &json!({ "need": "1" }))["answers"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_device_that_goes_is_told_of_and_not_shown_as_well() {
+    let mut rig = Rig::new(2);
+    let program = rig.dashboard(&[]);
+    wait_for(&program, 2);
+    rig.lose_one();
+    wait_for(&program, 1);
+    let status = program.get("/api/v1/status").json();
+    let devices = status["devices"].as_array().unwrap();
+    let ready: Vec<_> = devices.iter().filter(|device| device["ready"] == true).collect();
+    assert_eq!((ready.len(), &ready[0]["device"]), (1, &json!("cam0")), "{status:#}");
+}
+
+#[test]
+fn a_take_is_listed_noted_and_downloaded_whole() {
+    let rig = Rig::new(2);
+    let program = rig.dashboard(&[]);
+    wait_for(&program, 2);
+    let done = shoot(&program, &json!({ "count": 3, "in": "0s" }));
+    let order = done["order"].as_str().unwrap();
+    let takes = until("the take is listed", || {
+        let takes = program.get("/api/v1/takes").json();
+        (takes["takes"][0]["devices"] == 2).then_some(takes)
+    });
+    assert_eq!(takes["takes"][0]["order"], order, "{takes:#}");
+    let frames = program.get(&format!("/api/v1/takes/{order}/frames")).json();
+    let numbers = |device: usize| {
+        let all = frames["devices"][device]["frames"].as_array().unwrap();
+        all.iter().map(|frame| frame["number"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(numbers(0).len() == 3 && numbers(0) == numbers(1), "{frames:#}");
+    let note = format!("/api/v1/takes/{order}/note");
+    let noted = program.ask("PUT", &note, &[], Some(&json!({ "text": "second try" })));
+    assert_eq!((noted.status, &noted.json()["note"]), (200, &json!("second try")));
+    let zipped = program.get(&format!("/api/v1/takes/{order}/zip"));
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(zipped.body)).unwrap();
+    for device in ["cam0", "cam1"] {
+        let folder = rig.path(device).join(order).join(device);
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{order}/{device}/{}", entry.file_name().to_str().unwrap());
+            // What is not the take's own, such as locks, is not shared either.
+            let Ok(mut file) = zip.by_name(&name) else { continue };
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+            assert!(bytes == std::fs::read(entry.path()).unwrap(), "{name}");
+        }
+        let pictures =
+            zip.file_names().filter(|name| name.contains(device) && name.ends_with(".jpg")).count();
+        assert_eq!(pictures, 3, "{:?}", zip.file_names().collect::<Vec<_>>());
+    }
+    assert!(zip.by_name(&format!("{order}/MISSING.txt")).is_err(), "nothing is missing");
+}
+
+/// The figures of docs/dashboard.md.
+#[test]
+#[ignore = "takes a minute: cargo test -p swsync-dashboard --release -- --ignored --nocapture a_hundred"]
+fn a_hundred_devices_cost_little() {
+    let rig = Rig::new(100);
+    let program = rig.dashboard(&["--every", "1s"]);
+    wait_for(&program, 100);
+    let mut events = program.events();
+    drop(events.next());
+    let (begun, before, bytes) = (Instant::now(), program.processor_seconds(), events.bytes);
+    while begun.elapsed() < Duration::from_secs(20) {
+        drop(events.next());
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let cores = (program.processor_seconds() - before) / seconds;
+    #[expect(clippy::cast_precision_loss, reason = "some megabytes")]
+    let megabits = (events.bytes - bytes) as f64 * 8.0 / seconds / 1e6;
+    println!("100 devices: {:.1} % of a core, {megabits:.3} Mbit/s to a page", cores * 100.0);
+    assert!(cores < 0.2 && megabits < 2.0);
+}

@@ -1,0 +1,250 @@
+//! A rig of devices without cameras that save small real pictures, and the dashboard's program beside it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use image::RgbImage;
+use swsync_cli::testing::{device_take, frame, status};
+use swsync_core::grid::FrameGrid;
+use swsync_core::name::Name;
+use swsync_core::order::{
+    Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
+    TimeBasis,
+};
+use swsync_core::status::Status;
+use swsync_core::time::{Rig as RigTime, Timestamp};
+use swsync_rig::share::Share;
+use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session, key_file};
+use tempfile::TempDir;
+
+static RIGS: AtomicU32 = AtomicU32::new(0);
+
+fn grid() -> FrameGrid {
+    FrameGrid::new(30, 1).unwrap()
+}
+
+struct Handler {
+    id: Name,
+    root: PathBuf,
+    /// Whether it says that it has a problem.
+    is_troubled: AtomicBool,
+    orders: Mutex<Vec<Order>>,
+}
+
+fn rig_now() -> Timestamp<RigTime> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Timestamp::from_nanos(i64::try_from(since.as_nanos()).unwrap())
+}
+
+impl DeviceHandler for Handler {
+    fn handle_order(&self, order: Order, reply: Reply) {
+        let named = order.named(grid());
+        let Some(frames) = named.iter() else {
+            // Goes on until it is stopped.
+            self.orders.lock().unwrap().push(order);
+            return reply.send(&self.answer(Vec::new()));
+        };
+        let numbers: Vec<_> = frames.collect();
+        let folder = device_take(&self.root, order.id().as_str(), self.id.as_str(), &numbers);
+        let picture = RgbImage::from_fn(640, 480, |x, y| {
+            [u8::try_from(x % 256).unwrap(), u8::try_from(y % 256).unwrap(), 0].into()
+        });
+        for number in &numbers {
+            picture.save(folder.join(format!("{number:08}.jpg"))).unwrap();
+        }
+        let saved = |number: &u64| {
+            let file = format!("{}/{}/{number:08}.jpg", order.id(), self.id);
+            FrameRun::one(*number, FrameOutcome::Saved { file, bytes: 1234, info: frame(*number) })
+        };
+        let answer = Answer { order: order.id().clone(), ..self.answer(numbers.iter().map(saved).collect()) };
+        reply.send(&answer);
+    }
+
+    fn handle_command(&self, command: &OrderCommand) -> Acknowledgement {
+        let mut orders = self.orders.lock().unwrap();
+        let known = orders.iter_mut().find(|order| order.id() == command.order());
+        let outcome = match (known, command) {
+            (Some(order), OrderCommand::Stop { at_ns, .. }) => {
+                order.stop_at(*at_ns);
+                CommandOutcome::Open
+            }
+            (Some(_), OrderCommand::Cancel { .. }) => CommandOutcome::Answered,
+            (None, _) => CommandOutcome::Unknown,
+        };
+        Acknowledgement { order: command.order().clone(), device: self.id.clone(), outcome }
+    }
+
+    fn registry(&self) -> OrderRoster {
+        OrderRoster { orders: self.orders.lock().unwrap().clone(), ..OrderRoster::default() }
+    }
+
+    fn status(&self) -> Status {
+        let now = rig_now();
+        let mut status = status(self.id.as_str());
+        status.clock.as_mut().unwrap().rig_time_ns = now;
+        status.open.clear();
+        let frames = status.frames.as_mut().unwrap();
+        frames.newest = frame(grid().nearest(now));
+        frames.oldest = frames.newest.number - 60;
+        if self.is_troubled.load(Ordering::Relaxed) {
+            status.problems.push("its disk is on fire".into());
+        }
+        status
+    }
+}
+
+impl Handler {
+    fn answer(&self, frames: Vec<FrameRun>) -> Answer {
+        Answer {
+            order: self.id.clone(),
+            device: self.id.clone(),
+            frames,
+            unnumbered: None,
+            unfinished: None,
+            basis: TimeBasis { rate: Some(grid()), timescale: None },
+        }
+    }
+}
+
+struct Device {
+    handler: Arc<Handler>,
+    // Dropped first: it shares the session's files.
+    _share: Share,
+    _membership: Membership,
+}
+
+/// A rig that ends with the test.
+pub struct Rig {
+    pub name: String,
+    endpoint: String,
+    devices: Vec<Device>,
+    key: Option<PathBuf>,
+    folder: TempDir,
+}
+
+impl Rig {
+    pub fn new(count: usize) -> Self {
+        Self::start(count, false)
+    }
+
+    pub fn keyed(count: usize) -> Self {
+        Self::start(count, true)
+    }
+
+    fn start(count: usize, is_keyed: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = format!("tcp/{}", swsync_rig::free_loopback().unwrap());
+        let name = format!("dash-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
+        let path = folder.path().join("rig.key");
+        let key = is_keyed.then(|| key_file::create(&path).unwrap());
+        let mut devices = Vec::new();
+        for index in 0..count {
+            let (listen, connect) = match index {
+                0 => (vec![endpoint.clone()], Vec::new()),
+                _ => (Vec::new(), vec![endpoint.clone()]),
+            };
+            let config = RigConfig::new(Name::new(&name).unwrap(), listen, connect).with_key(key.clone());
+            let id = Name::new(format!("cam{index}")).unwrap();
+            let root = folder.path().join(id.as_str());
+            std::fs::create_dir(&root).unwrap();
+            let is_troubled = AtomicBool::new(false);
+            let handler = Arc::new(Handler {
+                id: id.clone(),
+                root: root.clone(),
+                is_troubled,
+                orders: Mutex::default(),
+            });
+            let membership =
+                Session::open_unshared(&config).unwrap().join(id.clone(), handler.clone()).unwrap();
+            let share = Share::open(membership.session(), id, root, Box::new(|| None)).unwrap();
+            devices.push(Device { handler, _share: share, _membership: membership });
+        }
+        Self { name, endpoint, devices, key: is_keyed.then_some(path), folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn set_trouble(&self, device: usize, is_troubled: bool) {
+        self.devices[device].handler.is_troubled.store(is_troubled, Ordering::Relaxed);
+    }
+
+    /// Ends the last device, as when it is switched off.
+    pub fn lose_one(&mut self) {
+        drop(self.devices.pop().unwrap());
+    }
+
+    /// The dashboard of this rig.
+    pub fn dashboard(&self, args: &[&str]) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_swsync-dashboard"));
+        command.args(["dashboard", "--json", "--listen", "127.0.0.1:0"]).args(args);
+        if !args.contains(&"--every") {
+            command.args(["--every", "200ms"]);
+        }
+        command.env("SWSYNC_RIG", &self.name).env("SWSYNC_CONNECT", &self.endpoint);
+        command.env("SWSYNC_CONFIG", "/dev/null").env("XDG_CONFIG_HOME", self.path("config"));
+        if let Some(key) = &self.key {
+            command.env("SWSYNC_KEY_FILE", key);
+        }
+        Program::start(&mut command)
+    }
+}
+
+/// The program, which is killed on drop.
+pub struct Program {
+    child: Child,
+    pub url: String,
+}
+
+impl Program {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        Self { child, url: document["url"].as_str().unwrap().to_owned() }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> &str {
+        self.url.split("://").nth(1).unwrap().split('/').next().unwrap()
+    }
+
+    /// The token in its address.
+    pub fn token(&self) -> Option<&str> {
+        self.url.split_once("#token=").map(|(_, token)| token)
+    }
+
+    /// Processor time that it has used so far, in seconds.
+    pub fn processor_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("stat"))
+            .unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        // proc(5): utime and stime, in hundredths of a second on all that Linux runs on.
+        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Calls `look` until it returns something.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "waited in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    }
+}
