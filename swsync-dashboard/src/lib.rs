@@ -1,11 +1,11 @@
 //! `swsync dashboard`: a page for a whole rig, and an HTTP API beneath it.
 //!
-//! One thread asks the devices how they are ([`watch`]) for all pages that are open. Pages get the whole state once, and from then on what
-//! has changed ([`live`], [`events`]). Orders are followed by a thread each ([`orders`]), so that every page shows the same answers. All
-//! else is a request that one page makes: settings, takes, pictures. Whoever may ask is decided in one place, [`access`].
+//! One thread asks the devices how they are (`watch`) for all pages that are open. Pages get the whole state once, and from then on what
+//! has changed (`live`, `events`). Orders are followed by a thread each (`orders`), so that every page shows the same answers. All
+//! else is a request that one page makes: settings, takes, pictures. Whoever may ask is decided in one place, `access`.
 //!
 //! The API says what the commands say with `--json`: the documents are theirs. `openapi.json` is made from the types and the list of
-//! routes in [`api`]; a test compares them, and answers of the server with it.
+//! routes in `api`; a test compares them, and answers of the server with it.
 //!
 //! It reaches the rig only through `swsync-client`. Must never import GStreamer or `swsync-sim`.
 

@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn the_spread_is_of_frames_of_one_number() {
         let one = outcome("a", &[(7, -4), (8, 100)]);
-        assert_eq!(spread(&[one.clone()]), None, "one device has none");
+        assert_eq!(spread(std::slice::from_ref(&one)), None, "one device has none");
         assert_eq!(spread(&[one.clone(), outcome("b", &[(7, 9)])]), Some(Span::from_micros(13)));
         assert_eq!(spread(&[one, outcome("b", &[(9, 9)])]), None, "another number");
     }
