@@ -105,7 +105,7 @@ function card(order) {
     el("span", {}, timeOfDay(order.given_ms)),
     el("span", { class: order.stage === "done" ? (bad || !order.document ? "bad" : "good") : "faint" }, order.verdict || (order.stage === "running" ? "under way" : `${order.answers.length} answers, ${order.waiting.length} to come`)),
     order.spread_ns === null ? null : el("span", {}, `spread ${nanos(order.spread_ns)} by their stamps`),
-    bounds ? el("span", { class: bounds.worst_ns === null || !bounds.passes ? "warn" : "" }, bounds.worst_ns === null ? "how far apart is not proven" : `at most ${micros(bounds.worst_ns / 1000)} apart, proven`) : null,
+    bounds ? el("span", { class: bounds.worst_ns === null || !bounds.passes ? "warn" : "" }, bounds.worst_ns === null ? "how far apart is not proven" : `at most ${micros(bounds.worst_ns / 1000)} apart, proven${bounds.passes ? "" : `: more than the limit of ${micros(bounds.max_error_ns / 1000)}`}`) : null,
   ];
   const notes = [...order.problems, ...(order.document ? order.document.differences : [])];
   const scrub = all.length > 1 ? el("label", {}, el("span", {}, `Frame ${all.indexOf(number) + 1} of ${all.length}`),
