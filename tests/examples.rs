@@ -167,7 +167,7 @@ fn a_receiver_puts_streams_side_by_side_by_capture_time() {
     retry_on_drops(|| side_by_side(&bed));
 }
 
-/// `None`: a camera or a sender dropped frames, since the machine is busy.
+/// `None`: the cameras dropped many frames, since the machine is busy.
 fn side_by_side(bed: &TestBed) -> Option<()> {
     let mut receiver = alone(bed, python_with_numpy("examples/python/side_by_side.py")?);
     let ports = [free_port(), free_port()];
@@ -184,14 +184,30 @@ fn side_by_side(bed: &TestBed) -> Option<()> {
         panic!("{ended:#?}")
     };
     let [sets, complete] = [sets, complete].map(|count| count.parse::<u32>().unwrap());
-    let holds = f64::from(complete) >= 0.999 * f64::from(sets) && apart.parse::<f64>().unwrap() <= 100.0;
-    if !holds && devices.iter().any(|device| device.output().contains("swsync-frames-lost")) {
+    // A camera loses a frame in a thousand, and says so. These have been nowhere to be received.
+    let lost: u32 = devices.iter().map(lost_frames).sum();
+    if lost > sets / 50 {
         return None;
     }
-    assert!(holds && sets >= SETS, "{ended:#?}");
+    assert!(
+        sets >= SETS && f64::from(complete + lost) >= 0.999 * f64::from(sets),
+        "{lost} frames were lost before they were sent: {ended:#?}"
+    );
+    assert!(apart.parse::<f64>().unwrap() <= 100.0, "{ended:#?}");
     let size = image::image_dimensions(&picture).unwrap();
     assert_eq!(size, (320, 120), "two pictures of 160 x 120 side by side");
     Some(())
+}
+
+/// The frames that the camera of a device has lost.
+fn lost_frames(device: &Process) -> u32 {
+    let output = device.output();
+    let lost =
+        output.lines().filter_map(|line| line.split_once("swsync-frames-lost")?.1.split_once("count=("));
+    // Then `uint)2, before-frame=...`.
+    let count =
+        |(_, typed): (&str, &str)| typed.split([')', ',', ';']).nth(1).unwrap().parse::<u32>().unwrap();
+    lost.map(count).sum()
 }
 
 /// A device that sends its frames by RTP, as the receiver's documentation has it.
@@ -277,7 +293,7 @@ unshare --net sleep 1000 &
 other=$!
 grandmaster=
 trap 'kill $other $grandmaster 2>/dev/null || true' EXIT
-until ip link set v1 netns $other 2>/dev/null && ! ip link show v1 2>/dev/null; do sleep 0.05; done
+until ip link set v1 netns $other 2>/dev/null && ! ip link show v1 >/dev/null 2>&1; do sleep 0.05; done
 ip address add 10.99.0.2/24 dev v0
 ip link set v0 up
 ip route add 224.0.0.0/4 dev v0
