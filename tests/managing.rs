@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use swsync_core::manifest::Take;
 
@@ -29,7 +30,11 @@ fn listed(rig: &Rig<'_>, id: &str) -> Option<Value> {
 #[test]
 fn takes_are_listed_noted_and_removed_while_the_rig_records() {
     let bed = TestBed::exclusive().keyed();
-    let rig = bed.rig(&["left"]);
+    let mut rig = bed.rig(&["left"]);
+    // As when a command leaves while the device writes to it, which has ended gst-launch-1.0.
+    let left = rig.take_last();
+    left.signal(Signal::PIPE);
+    rig.add(left);
 
     // So many that a busy machine does not drop all of them on one device, which would have no part then.
     let ended = done(&rig, &["shoot", "--detach", "--count", "30", "--id", "later"]);

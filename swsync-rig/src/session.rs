@@ -33,6 +33,9 @@ const MAX_REPLIES: usize = MAX_MEMBERS * 2;
 /// Says once in a process that its rig is open.
 static OPEN_RIG: Once = Once::new();
 
+/// That [`outlive_closed_connections`] was called.
+static SIGPIPE_HANDLED: Once = Once::new();
+
 /// A connection to a rig's network. Its methods block. They may be called on any thread that is not part of a single-threaded
 /// tokio runtime, which Zenoh refuses.
 ///
@@ -84,6 +87,18 @@ fn unreadable_status(error: &MessageError, bytes: &[u8]) -> String {
 /// A reply to a query: its key and bytes, or why there are none.
 pub(crate) type QueryReply = Result<(String, Vec<u8>), String>;
 
+/// Has SIGPIPE do nothing, if nobody in this process has said what it does.
+///
+/// Zenoh's TLS links write with writev(2), which raises it where the other side has closed the connection, and it ends a process that has
+/// no handler, such as gst-launch-1.0: each command that left could take a device with it. The write fails then, and the link is closed.
+/// GLib's sockets and Rust's `main` ignore the signal for the whole process too; a handler of the application still runs.
+fn outlive_closed_connections() {
+    let handled = signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default());
+    if let Err(error) = handled {
+        swsync_core::log::warn!(%error, "SIGPIPE ends this process if a connection is closed at the wrong moment");
+    }
+}
+
 impl Session {
     /// The session of this process for `config`, for devices: all callers with an equal `config` share it.
     ///
@@ -121,6 +136,7 @@ impl Session {
     }
 
     pub(crate) fn open_new(config: &RigConfig, role: SessionRole) -> Result<Arc<Self>, ControlError> {
+        SIGPIPE_HANDLED.call_once(outlive_closed_connections);
         if config.key.is_none() && role == SessionRole::Resident {
             OPEN_RIG.call_once(|| {
                 swsync_core::log::warn!(
