@@ -118,7 +118,7 @@ check_oldest_rust() {
         say "this is Rust $rust, so that was all of the above"
         return
     fi
-    toolchain=$(inside rustup toolchain list 2>/dev/null | sed -n "/^${oldest_rust//./[.]}[.-]/{s/ .*//p;q}") || true
+    toolchain=$(inside rustup toolchain list 2>/dev/null | sed -n "/^${oldest_rust//./[.]}[.-]/{s/ .*//;p;q}") || true
     if [[ -z $toolchain ]]; then
         say "not built with it, as rustup has none: rustup toolchain install $oldest_rust --profile minimal"
         exceptions+=("a build with Rust $oldest_rust, which is not here")
