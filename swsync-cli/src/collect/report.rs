@@ -84,7 +84,8 @@ pub fn verdict(result: &CollectResult) -> Vec<String> {
     let all = result.parts.len();
     lines.push(match (result.is_whole(), all) {
         (true, 0) => "the devices have no files yet".into(),
-        (true, _) => format!("all collected: {here} of {all} parts whole"),
+        (true, _) if result.gaps.is_empty() => format!("all collected: {here} of {all} parts whole"),
+        (true, _) => format!("all collected: {here} of {all} parts whole, less the frames above"),
         (false, _) => format!("NOT all collected: {here} of {all} parts whole; run again to go on"),
     });
     lines
