@@ -17,6 +17,7 @@ mod cameras;
 mod chrony;
 mod collect;
 mod device_service;
+mod documentation;
 mod elections;
 mod examples;
 mod health;
