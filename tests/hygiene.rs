@@ -87,5 +87,5 @@ fn flushes_and_other_formats_in_the_middle_of_a_stream_do_no_harm() {
 
 #[test]
 fn branches_come_and_go_and_rigs_share_a_process() {
-    stress(&["branches", "rigs", "--rounds", "4", "--rigs", "3"]);
+    stress(&["branches", "streams", "rigs", "--rounds", "4", "--rigs", "3"]);
 }

@@ -2,7 +2,7 @@
 
     stress.py [--changes N] [--rounds N] [--rigs N] [--seed N] [PART...]
 
-Parts: states (N random state changes of each element, from four threads), flush, caps, branches, rigs; all if none is named. Cameras are
+Parts: states (N random state changes of each element, from four threads), flush, caps, branches, streams, rigs; all if none is named. Cameras are
 simulated, and everything is on loopback. Run with G_DEBUG=fatal-warnings: a warning of GLib's ends the process. With GST_TRACERS=leaks what
 is still alive at the end is a failure. tests/hygiene.rs runs it short, `./x check --deep` long.
 """
@@ -238,6 +238,30 @@ def branches(options):
     say(f"branches: {options.rounds} added and removed")
 
 
+def streams(options):
+    """Further streams of a camera, requested and released while it streams. Each time it is configured anew."""
+    pipeline = Pipeline(device(0, f"{CAMERA} ! fakesink name=main sync=false"))
+    pipeline.count("main", "sink")
+    pipeline.play()
+    pipeline.expect_frames()
+    for _ in range(options.rounds):
+        branch = Gst.parse_bin_from_description("capsfilter caps=video/x-raw,width=320,height=240 ! queue ! fakesink name=last sync=false async=false", True)
+        pipeline.pipeline.add(branch)
+        pad = pipeline["src"].request_pad_simple("src_%u")
+        seen = threading.Event()
+        branch.get_by_name("last").get_static_pad("sink").add_probe(
+            Gst.PadProbeType.BUFFER, lambda _pad, _info, seen=seen: seen.set() or Gst.PadProbeReturn.REMOVE)
+        if not branch.sync_state_with_parent() or pad.link(branch.get_static_pad("sink")) != Gst.PadLinkReturn.OK:
+            raise Failure(f"a further stream cannot be linked: {pipeline.error()}")
+        if not seen.wait(PATIENCE_S):
+            raise Failure(f"a further stream has no frames: {pipeline.error()}")
+        pipeline.expect_frames(2)
+        remove(pipeline.pipeline, pipeline["src"], pad, branch)
+        pipeline.expect_frames(2)
+    pipeline.stop()
+    say(f"streams: {options.rounds} added and removed")
+
+
 def remove(pipeline, tee, pad, branch):
     """Takes a branch out of a pipeline that plays: unlinks it while nothing passes."""
     idle = threading.Event()
@@ -295,7 +319,7 @@ def say(text):
     print(text, flush=True)
 
 
-PARTS = {"states": states, "flush": flush, "caps": caps, "branches": branches, "rigs": rigs}
+PARTS = {"states": states, "flush": flush, "caps": caps, "branches": branches, "streams": streams, "rigs": rigs}
 
 
 def main():

@@ -61,7 +61,7 @@ alone '
     done
     echo "no rig"; swsync status; exit 1
 ' | tee "$folder/run.log"
-! grep -q LATE "$folder/run.log" || say 'exception: the devices took more than 10 s to join; on a machine with nothing else to do that fails'
+! grep -q LATE "$folder/run.log" || die 'the devices took more than 10 s to join: is the machine busy with something else?'
 [[ $(find "$root/var/lib/swsync/takes" -name '*.jpg' | wc -l) -ge 2 ]] || die 'the shot left no two pictures'
 
 say 'the service, under a real systemd'
