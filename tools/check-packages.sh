@@ -83,6 +83,6 @@ rm -f "$root/etc/swsync/config.toml"
 rm -rf "$root"/etc/systemd/system/swsync-device@*.d
 in_root apt-get -qq purge --auto-remove -y swsync swsync-lab gstreamer1.0-swsync >/dev/null 2>&1
 # The user stays, as Debian's system users do: the files of takes elsewhere are its. What is named below is systemd's.
-left=$(files | comm -13 "$folder/files-before" - | grep -vx -e /etc/machine-id -e '/\(etc\|var\)/.updated' -e '/etc/\(passwd\|group\|shadow\|gshadow\)-' || true)
+left=$(files | comm -13 "$folder/files-before" - | grep -vx -e /etc/machine-id -e '/var/tmp/systemd-private-.*' -e '/\(etc\|var\)/.updated' -e '/etc/\(passwd\|group\|shadow\|gshadow\)-' || true)
 [[ -z $left && -z $(in_root find /var/cache -iname '*swsync*') ]] || die "left behind: $left"
 say "all is well, after $SECONDS s"
