@@ -8,6 +8,8 @@ deep_checks=(
     load:deep_load
     stress:deep_stress
     rtsp:deep_rtsp
+    asan:deep_asan
+    packages:check_packages_deep
     mutants:deep_mutants
 )
 
@@ -74,6 +76,24 @@ deep_stress() {
 deep_rtsp() {
     inside --net "${strict[@]}" python3 "$top/tests/rtsp.py" --clients 20 2>"$place/rtsp.log" ||
         { tail -n 40 "$place/rtsp.log" >&2; return 1; }
+}
+
+# AddressSanitizer over our memory that others share: libcamera's buffers, GStreamer's metadata, what the kernel is handed. It takes a
+# nightly Rust. Leaks are deep_stress's: GLib never frees its types. Not over what other programs load, since the sanitizer is part of the
+# program.
+deep_asan() {
+    local name targets=()
+    has_nightly || die 'AddressSanitizer takes a nightly Rust: rustup toolchain install nightly --profile minimal'
+    for name in libcamera_backend managers metadata restarts swsyncgate swsyncsink swsyncsrc swsyncsrc_streams; do
+        targets+=(--test "$name")
+    done
+    sanitized --package gst-plugin-swsync "${targets[@]}" && sanitized --package swsync-time --package swsync-files --lib
+}
+
+# sanitized ARGUMENTS: tests of cargo's, with AddressSanitizer
+sanitized() {
+    inside --net RUSTFLAGS=-Zsanitizer=address "CARGO_TARGET_DIR=$target/asan" \
+        ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 cargo +nightly test --target "$(uname -m)-unknown-linux-gnu" "${locked[@]}" "$@"
 }
 
 # All faults of the three groups, which takes hours.
