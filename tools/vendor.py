@@ -16,7 +16,10 @@ TARGETS = [f"{machine}-unknown-linux-{libc}" for libc in ("gnu", "musl") for mac
 
 
 def cargo(workspace, *args):
-    return subprocess.run(["cargo", *args], cwd=workspace, check=True, stdout=subprocess.PIPE).stdout
+    ran = subprocess.run(["cargo", *args], cwd=workspace, capture_output=True)
+    if ran.returncode:
+        sys.exit(f"cargo {args[0]}: {ran.stderr.decode()}")
+    return ran.stdout
 
 
 def needed(workspace):
@@ -46,7 +49,9 @@ def empty(crate):
 def main():
     workspace = Path(sys.argv[1])
     wanted = needed(workspace)
-    config = cargo(workspace, "vendor", "--quiet", "--locked", "--versioned-dirs", "vendor").decode()
+    # With --quiet it would not say either what belongs into the configuration.
+    config = cargo(workspace, "vendor", "--locked", "--versioned-dirs", "vendor").decode()
+    assert "[source." in config, config
     folders = sorted(path for path in (workspace / "vendor").iterdir() if path.is_dir())
     unused = [path for path in folders if path.name not in wanted]
     # `wanted` without any of them would mean that the names no longer agree.
