@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn a_period_is_within_a_span_as_long_as_it_or_longer() {
+        // 33 366 666.7 ns and 33 333 333.3 ns
+        for (numerator, denominator, period) in
+            [(30_000, 1_001, 33_366_667), (30, 1, 33_333_334), (1, 1, 1_000_000_000)]
+        {
+            let grid = FrameGrid::new(numerator, denominator).unwrap();
+            assert!(grid.is_period_within(Span::from_nanos(period)));
+            assert!(!grid.is_period_within(Span::from_nanos(period - 1)));
+        }
+    }
+
+    #[test]
     fn a_rate_of_zero_has_no_grid() {
         assert!(FrameGrid::new(0, 1).is_err());
         assert!(FrameGrid::new(30, 0).is_err());
