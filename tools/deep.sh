@@ -8,6 +8,7 @@ deep_checks=(
     load:deep_load
     stress:deep_stress
     rtsp:deep_rtsp
+    vm:deep_vm
     mutants:deep_mutants
 )
 
@@ -75,6 +76,9 @@ deep_rtsp() {
     inside --net "${strict[@]}" python3 "$top/tests/rtsp.py" --clients 20 2>"$place/rtsp.log" ||
         { tail -n 40 "$place/rtsp.log" >&2; return 1; }
 }
+
+# What needs a real kernel: docs/real-kernel.md.
+deep_vm() { command_vm test; }
 
 # All faults of the three groups, which takes hours.
 deep_mutants() { inside "CARGO_TARGET_DIR=$target/mutants" "$top/tools/mutants.sh" "$place/mutants"; }

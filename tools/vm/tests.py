@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The tests that need a real kernel, each in a virtual machine of its own: what `./x vm test [NAME...]` calls.
+"""The tests that need a real kernel, each in a virtual machine of its own: what `./x vm test [--at-once N] [NAME...]` calls.
 
 Prints a table a test, and leaves all rows as results.json and results.md. Exit code 1 if anything is not as expected.
 """
 
+import argparse
 import concurrent.futures
 import json
 import os
@@ -88,15 +89,19 @@ def keep(results, result):
     (FOLDER / "results.md").write_text("\n".join(map(table, results.values())))
 
 
-def main(names):
+def main(arguments):
+    parser = argparse.ArgumentParser(prog="x vm test", add_help=False)
+    parser.add_argument("--at-once", type=int, default=min(2, os.cpu_count() or 1), metavar="N")
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args(arguments)
+    names = list(dict.fromkeys(options.names)) or list(TESTS)
     if unknown := [name for name in names if name not in TESTS]:
         sys.exit(f"x: there is no test {unknown[0]}; there are {', '.join(TESTS)}")
-    names = names or list(TESTS)
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     results = {}
     # A machine has one processor. Those that keep pace with this computer run alone.
     at_once = [name for name in names if "--real-time" not in TESTS[name][1]]
-    with concurrent.futures.ThreadPoolExecutor(max_workers=min(2, os.cpu_count() or 1)) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, options.at_once)) as pool:
         for result in pool.map(run_test, at_once):
             keep(results, result)
     for name in names:
