@@ -77,10 +77,9 @@ class Device:
         env = dict(os.environ, SWSYNC_DEVICE_ID=name, **environment)
         if simulated_clock:
             env["SWSYNC_SIMULATED_CLOCK"] = simulated_clock
-        command = ["ip", "netns", "exec", namespace] if namespace else []
-        if cgroup:
-            # From its start: what a process has before it moves stays charged to its old group.
-            command += ["bash", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup]
+        # From its start: what a process has before it moves stays charged to its old group.
+        command = ["bash", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup] if cgroup else []
+        command += ["ip", "netns", "exec", namespace] if namespace else []
         command += [sys.executable, str(HERE / "device.py"), str(self.path), pipeline]
         self.log = SCRATCH / f"{name}.log"
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=self.log.open("w"), stderr=subprocess.STDOUT)
@@ -103,6 +102,7 @@ class Device:
     def wait_until_synced(self, seconds=60.0):
         def is_synced():
             if self.process.poll() is not None:
+                keep_logs()
                 sys.exit(f"{self.name} ended:\n{self.log.read_text()[-1500:]}\n" + "\n".join(self.notes()[-5:]))
             return self.state() in ("synced", "leader", "leading")
 

@@ -159,8 +159,9 @@ def check_take(results, code, seconds):
         frames = [json.loads(line) for line in manifest.read_text().splitlines()]
         take = json.loads(next(manifest.parent.glob("*take.json")).read_text())
         holes = sum(hole["count"] for hole in take.get("holes", []))
+        why = sorted({hole.get("why", "?") for hole in take.get("holes", [])})
         there = sum((manifest.parent / frame["file"]).exists() for frame in frames)
-        said.append(f"{take.get('device', manifest.parent.name)}: {there} saved, {holes} named as missing")
+        said.append(f"{take.get('device', manifest.parent.name)}: {there} saved, {holes} named as missing{f' ({why[0]})' if why else ''}")
         ok &= there == len(frames) and abs(there + holes - expected) <= 2
     said.append(f"swsync record: exit code {code}")
     if not manifests:
