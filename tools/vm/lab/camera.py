@@ -138,7 +138,7 @@ def unplug_in_a_take(results, camera):
         name = "back" if is_back else "gone"
         location = SCRATCH / "takes"
         log = SCRATCH / f"take-{name}.log"
-        device = subprocess.Popen(["bash", "-c", "exec " + TAKE.format(stall=stall, camera=camera.name, caps=JPEG, location=location)], env=ENVIRONMENT, stdout=log.open("w"), stderr=subprocess.STDOUT)
+        device = saving_device(stall, camera, location, log)
         os.environ["SWSYNC_CONNECT"] = "tcp/127.0.0.1:7447"
         wait_for_frames(["usb"])
         record = subprocess.Popen(["swsync", "record", "--for", "8s", "--in", "1s", "--id", name, "--max-error", "none"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -153,8 +153,22 @@ def unplug_in_a_take(results, camera):
         code = device.wait(60)
         if not is_back:
             camera = UsbCamera(0, 20)
+            answer_later(camera, location, name)
         take_row(results, location / name / "usb", name, code, record.returncode, said, log)
     return camera
+
+
+def saving_device(stall, camera, location, log):
+    command = TAKE.format(stall=stall, camera=camera.name, caps=JPEG, location=location)
+    return subprocess.Popen(["bash", "-c", "exec " + command], env=ENVIRONMENT, stdout=log.open("w"), stderr=subprocess.STDOUT)
+
+
+def answer_later(camera, location, name):
+    """The device is started again, and says of the take's other frames that they are missing."""
+    device = saving_device("", camera, location, SCRATCH / "take-again.log")
+    wait_for("the answer for the whole take", lambda: json.loads((location / name / "usb/take.json").read_text())["complete"], 60)
+    device.send_signal(2)
+    device.wait(60)
 
 
 def take_row(results, folder, name, code, record_code, said, log):
@@ -167,7 +181,7 @@ def take_row(results, folder, name, code, record_code, said, log):
     ok = frames and whole == len(frames) and not parts and whole + missing == 240 and record_code != 0 and code == (0 if name == "back" else 1)
     why = re.findall(r"it was unplugged[^\n]*", log.read_text())
     results.add(f"unplugged in a take, {'back after 2 s (on-stall=restart)' if name == 'back' else 'for good'}",
-                "each of 240 frames a whole picture or named as missing; `record` says so; the device ends by itself only where the camera stays away, with exit code 1",
+                "each of 240 frames a whole picture or named as missing; `record` says so; the device ends by itself only where the camera stays away, with exit code 1, and answers for the rest once it is started again",
                 f"{whole} whole, {missing} named as missing, {len(parts)} unfinished; record's exit code {record_code}; the device's {code}; says: {(why or ['nothing'])[0][:60]}", ok,
                 whole=whole, missing=missing, code=code, record_code=record_code, record=said[-600:])
 
