@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -127,14 +128,22 @@ def unnamed(files):
     return count
 
 
+def free_port():
+    """Replays of two tests may run at the same time."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
 def recover(folder):
     """Starts both devices on the files, as after a power cut, until each has looked through them."""
+    endpoint = f"tcp/127.0.0.1:{free_port()}"
     for name, encoder in [("stills", "jpegenc"), ("video", "x264enc tune=zerolatency speed-preset=ultrafast ! h264parse")]:
-        line = f"""exec gst-launch-1.0 -e swsyncclock role=leader announce=false videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 !
-            {encoder} ! swsyncsink device-id={name} location={folder}/takes listen=tcp/127.0.0.1:7447""".replace("\n", " ")
+        line = f"""exec gst-launch-1.0 -e swsyncclock role=leader announce=false port=0 videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 !
+            {encoder} ! swsyncsink device-id={name} location={folder}/takes listen={endpoint}""".replace("\n", " ")
         device = subprocess.Popen(["bash", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         end = time.monotonic() + 30
-        environment = dict(os.environ, SWSYNC_CONNECT="tcp/127.0.0.1:7447")
+        environment = dict(os.environ, SWSYNC_CONNECT=endpoint)
         while name not in subprocess.run(["swsync", "status"], capture_output=True, text=True, env=environment).stdout and time.monotonic() < end:
             time.sleep(0.2)
         wait_until_settled(folder)
