@@ -78,7 +78,7 @@ def text(run):
     lost = re.search(r"lost=\(guint64\)(\d+)", run["stats"])
     copied = re.search(r"copied=\(guint64\)(\d+)", run["stats"])
     return (f"{run['frames']} frames in {run['memory']}" + (f", copied {copied[1]}" if copied else "") + (f", lost {lost[1]}" if lost else "") +
-            f"; first after {run['first_frame_s']} s, one every {run['interval_ms']} ms (longest {run['longest_ms']}), {run['cpu_ms_a_frame']} ms of processor a frame")
+            f"; first after {run['first_frame_s']} s ({run['cpu_s_to_first']} s of processor), one every {run['interval_ms']} ms (longest {run['longest_ms']}), {run['cpu_ms_a_frame']} ms of processor a frame")
 
 
 def compare(results, camera):
