@@ -10,6 +10,7 @@ deep_checks=(
     rtsp:deep_rtsp
     asan:deep_asan
     packages:check_packages_deep
+    vm:deep_vm
     mutants:deep_mutants
 )
 
@@ -95,6 +96,9 @@ sanitized() {
     inside --net RUSTFLAGS=-Zsanitizer=address "CARGO_TARGET_DIR=$target/asan" \
         ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 cargo +nightly test --target "$(uname -m)-unknown-linux-gnu" "${locked[@]}" "$@"
 }
+
+# What needs a real kernel: docs/real-kernel.md.
+deep_vm() { command_vm test; }
 
 # All faults of the three groups, which takes hours.
 deep_mutants() { inside "CARGO_TARGET_DIR=$target/mutants" "$top/tools/mutants.sh" "$place/mutants"; }

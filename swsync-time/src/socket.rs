@@ -2,9 +2,11 @@
 //!
 //! The kernel stamps a datagram when the driver takes it or hands it up (SO_TIMESTAMPING,
 //! Documentation/networking/timestamping.rst). A network card with a clock of its own stamps by that clock. A transmit stamp
-//! comes back on the socket's error queue, before the response or not at all; nothing waits for it. If it does not come, the
-//! time just before the send stands in for it. If a datagram comes without a stamp, the time of reading it stands in. Both
-//! are reported as [`StampKind::UserSpace`].
+//! comes back on the socket's error queue, before the response or not at all; nothing waits for it.
+//!
+//! Some WiFi drivers do not stamp what they send. For those the kernel also stamps each datagram as it enters the interface's queue
+//! ([`StampKind::KernelQueue`]), whatever the driver. If even that does not come, the time just before the send stands in for it. If a
+//! datagram comes without a stamp, the time of reading it stands in. Both are reported as [`StampKind::UserSpace`].
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -32,6 +34,10 @@ const STAMP_PATIENCE: Span = Span::from_millis(100);
 /// Longest time from a datagram's stamp until it can be received. Mostly microseconds; on a busy machine the kernel's network
 /// thread may wait for the processor in between.
 const DELIVERY: Span = Span::from_millis(100);
+/// `SCM_TSTAMP_SCHED` of linux/errqueue.h: a stamp of a datagram that enters the interface's queue.
+const SCHEDULED: u32 = 1;
+/// `SOF_TIMESTAMPING_TX_SCHED`, which asks for those: nix has no name for it.
+const STAMP_AT_QUEUE: TimestampingFlag = TimestampingFlag::from_bits_retain(libc::SOF_TIMESTAMPING_TX_SCHED);
 /// After this many datagrams in a row without a stamp of the kernel, warn. The first few may lack one: the kernel begins to
 /// stamp some time after it was destination to.
 const WARN_AFTER: u32 = 8;
@@ -86,6 +92,8 @@ struct UnstampedSend<T> {
     interface: Option<u32>,
     token: T,
     before: Timestamp<Host>,
+    /// When it entered the interface's queue.
+    queued: Option<Timestamp<Local>>,
 }
 
 /// See the module documentation. A `T` goes with each datagram sent.
@@ -226,7 +234,8 @@ impl<T> StampedSocket<T> {
         match result {
             Ok(_) => {
                 let interface = from.map(Destination::interface);
-                self.pending.push_back(UnstampedSend { id: self.next_id, interface, token, before });
+                let id = self.next_id;
+                self.pending.push_back(UnstampedSend { id, interface, token, before, queued: None });
                 self.next_id = self.next_id.wrapping_add(1);
                 Ok(())
             }
@@ -351,13 +360,20 @@ impl<T> StampedSocket<T> {
                     | ControlMessageOwned::Ipv6RecvErr(error, _)
                         if error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING =>
                     {
-                        id = Some(error.ee_data);
+                        id = Some((error.ee_data, error.ee_info == SCHEDULED));
                     }
                     _ => {}
                 }
             }
-            let (Some(stamps), Some(id)) = (stamps, id) else { continue };
+            let (Some(stamps), Some((id, is_of_queue))) = (stamps, id) else { continue };
             let Some(index) = self.pending.iter().position(|pending| pending.id == id) else { continue };
+            if is_of_queue {
+                // Kept until it is clear whether the driver stamps, which is later and so better.
+                let pending = &mut self.pending[index];
+                pending.queued =
+                    wall_time(&stamps).and_then(|at| self.clock.local_from_realtime(at, pending.before));
+                continue;
+            }
             let pending = self.pending.remove(index).expect("it has just been found");
             let by_card = self.cards.sent(card_time(&stamps), pending.interface, pending.before);
             let by_kernel = || self.clock.local_from_realtime(wall_time(&stamps)?, pending.before);
@@ -373,9 +389,13 @@ impl<T> StampedSocket<T> {
         }
     }
 
+    /// Reports a datagram that the driver did not stamp.
     fn report_without_stamp(&mut self, pending: UnstampedSend<T>) {
-        let at = self.clock.local_at(pending.before);
-        self.report_sent(pending.token, Stamp { at, kind: StampKind::UserSpace });
+        let stamp = match pending.queued {
+            Some(at) => Stamp { at, kind: StampKind::KernelQueue },
+            None => Stamp { at: self.clock.local_at(pending.before), kind: StampKind::UserSpace },
+        };
+        self.report_sent(pending.token, stamp);
     }
 
     fn report_sent(&mut self, token: T, stamp: Stamp) {
@@ -387,7 +407,7 @@ impl<T> StampedSocket<T> {
 
 fn warn_if_missing(in_a_row: &mut u32, kind: StampKind, what: &str) {
     match kind {
-        StampKind::Hardware | StampKind::Kernel => *in_a_row = 0,
+        StampKind::Hardware | StampKind::Kernel | StampKind::KernelQueue => *in_a_row = 0,
         StampKind::UserSpace => {
             *in_a_row = in_a_row.saturating_add(1);
             if *in_a_row == WARN_AFTER {
@@ -404,6 +424,7 @@ fn ask_for_stamps(socket: &impl AsFd, by_card: bool) -> io::Result<()> {
     let mut flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
         | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+        | STAMP_AT_QUEUE
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
         | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
     if by_card {
@@ -495,6 +516,35 @@ mod tests {
             assert!(before <= sent.at && sent.at <= received.at, "{before:?} {sent:?} {received:?}");
             let kinds = StampKinds { sent: Some(StampKind::UserSpace), received: Some(StampKind::UserSpace) };
             assert_eq!(socket.kinds(), kinds);
+        });
+    }
+
+    #[test]
+    fn where_the_driver_does_not_stamp_the_queue_does() {
+        runtime().unwrap().block_on(async {
+            let mut socket = socket("127.0.0.1:0");
+            // As a driver that has no stamps: the kernel gives none of the driver, though it is asked for the queue's.
+            let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+                | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
+                | STAMP_AT_QUEUE
+                | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
+                | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+            setsockopt(&socket.socket, sockopt::Timestamping, &flags).unwrap();
+            let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let before = socket.clock.now();
+            socket.send_to(b"hello", other.local_addr().unwrap(), None, 7).unwrap();
+            let after = socket.clock.now();
+            // Something has to come until the socket stops waiting for the driver.
+            let to = socket.local_addr().unwrap();
+            let sent = loop {
+                other.send_to(b"tick", to).await.unwrap();
+                if let (Some(token), sent) = next(&mut socket).await {
+                    assert_eq!(token, 7);
+                    break sent;
+                }
+            };
+            assert_eq!(sent.kind, StampKind::KernelQueue);
+            assert!(before < sent.at && sent.at <= after, "{before:?} {sent:?} {after:?}");
         });
     }
 

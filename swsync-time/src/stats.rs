@@ -13,17 +13,20 @@ pub enum StampKind {
     Hardware,
     /// The kernel, when the driver took the packet or handed it up.
     Kernel,
+    /// The kernel, when a packet to send entered the interface's queue: the driver does not stamp. Early by the rest of the way.
+    KernelQueue,
     /// This program, when it sent or read the packet: late by what scheduling costs.
     UserSpace,
 }
 
 impl StampKind {
-    /// Its name: `hardware`, `kernel`, `user-space`.
+    /// Its name: `hardware`, `kernel`, `kernel-queue`, `user-space`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hardware => "hardware",
             Self::Kernel => "kernel",
+            Self::KernelQueue => "kernel-queue",
             Self::UserSpace => "user-space",
         }
     }

@@ -2,7 +2,7 @@
 # What `./x vm` does. `x` sources this, and has the functions and variables that are not here.
 # shellcheck disable=SC2154
 
-# ./x vm [OPTIONS] COMMAND ARGS... | test [NAME...]
+# ./x vm [OPTIONS] COMMAND ARGS... | test [--at-once N] [NAME...]
 command_vm() {
     [[ ${1:-} != @(''|-h|--help) ]] || { vm_usage; return; }
     [[ $(uname -m) == x86_64 ]] || die "the virtual machine is an amd64 PC with the programs of this machine, which is $(uname -m):" \
@@ -21,7 +21,8 @@ command_vm() {
 vm_usage() {
     cat <<'END_OF_USAGE'
 ./x vm [OPTIONS] COMMAND [ARGS...]   runs COMMAND on Debian 13's kernel, in a virtual machine
-./x vm test [NAME...]                the tests that need such a kernel: links, clocks, wifi, power, power-vfat, suspend, camera, overload
+./x vm test [NAME...]                the tests that need such a kernel, two at a time (--at-once N): links, clocks, wifi, power,
+                                     power-vfat, power-exfat, suspend, camera, overload
 
 COMMAND finds what it finds in `./x shell`, as root. Everything can be written to, but nothing that is written outlasts the machine
 except in the folder $SWSYNC_VM_OUT. Output and exit code are those of COMMAND. There is no network but what COMMAND makes.

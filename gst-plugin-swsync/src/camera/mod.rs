@@ -97,7 +97,10 @@ pub enum CameraError {
         hint: String,
     },
     /// The camera is no longer there: unplugged, or its driver is gone.
-    #[error("camera {camera} is gone: {reason}. Check the cable and `dmesg`")]
+    #[error(
+        "camera {camera} is gone: {reason}. Plug it in again and start the pipeline (with `on-stall=restart` it would go on by \
+         itself); if nobody unplugged it, check the cable, its power and `dmesg`"
+    )]
     Gone {
         /// The camera's id.
         camera: String,

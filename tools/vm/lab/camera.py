@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 
-from common import HERE, SCRATCH, Results, sh, wait_for
+from common import HERE, SCRATCH, Results, sh, wait_for, wait_for_frames
 
-RAW = "video/x-raw,format=YUY2,width=320,height=240,framerate=15/1"
-JPEG = "image/jpeg,width=320,height=240,framerate=15/1"
+RAW = "video/x-raw,format=YUY2,width=320,height=240,framerate=30/1"
+JPEG = "image/jpeg,width=320,height=240,framerate=30/1"
 FRAMES = 60
 
 
@@ -21,7 +21,8 @@ class UsbCamera:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
         before = known_to_libcamera()
         wait_for("the camera's video devices", self.is_there)
-        pretend_udev()
+        if not udev():
+            pretend_udev()
         self.name = wait_for("libcamera to know the camera", lambda: known_to_libcamera() - before).pop()
 
     def is_there(self):
@@ -42,8 +43,23 @@ def known_to_libcamera():
     return set(re.findall(r"\((LAB0[^)]*)\)", listed))
 
 
+def start_udev():
+    """libcamera takes only devices that udev has been through, and hears from it that one is gone."""
+    sh("/usr/lib/systemd/systemd-udevd --daemon && udevadm trigger --settle --subsystem-match=video4linux --subsystem-match=media --subsystem-match=usb")
+
+
+def udev():
+    """The process of udev's daemon, if there is one."""
+    return sh("pgrep -o systemd-udevd", check=False)
+
+
+def stop_udev():
+    sh(f"kill {udev()}")
+    wait_for("udev to end", lambda: not udev())
+
+
 def pretend_udev():
-    """libcamera takes only devices that udev has been through, and there is none here."""
+    """What udev would note of the devices, as in a container that sees the host's notes and hears nothing from its udev."""
     sh("""touch /run/udev/control; for device in /sys/class/video4linux/* /sys/bus/media/devices/*; do
         [ -e $device/dev ] && printf 'I:1\\nG:systemd\\nQ:systemd\\nV:1\\n' > /run/udev/data/c$(cat $device/dev); done""", check=False)
 
@@ -62,7 +78,7 @@ def text(run):
     lost = re.search(r"lost=\(guint64\)(\d+)", run["stats"])
     copied = re.search(r"copied=\(guint64\)(\d+)", run["stats"])
     return (f"{run['frames']} frames in {run['memory']}" + (f", copied {copied[1]}" if copied else "") + (f", lost {lost[1]}" if lost else "") +
-            f"; first after {run['first_frame_s']} s, one every {run['interval_ms']} ms (longest {run['longest_ms']}), {run['cpu_ms_a_frame']} ms of processor a frame")
+            f"; first after {run['first_frame_s']} s ({run['cpu_s_to_first']} s of processor), one every {run['interval_ms']} ms (longest {run['longest_ms']}), {run['cpu_ms_a_frame']} ms of processor a frame")
 
 
 def compare(results, camera):
@@ -82,25 +98,92 @@ def compare(results, camera):
 
 def unplug(results, camera):
     """The camera goes away while each of the sources streams, and is back after two seconds."""
-    for source in ("swsyncsrc on-stall=restart", "libcamerasrc"):
-        process = stream(f'{source} camera-name="{camera.name}"', RAW, 200)
-        process.stdout.readline()  # it streams, or has ended
-        begin = time.monotonic()
+    for source in ("swsyncsrc", "swsyncsrc on-stall=restart", "libcamerasrc"):
+        camera = unplugged_while_streaming(results, camera, source, "")
+    stop_udev()
+    camera = unplugged_while_streaming(results, camera, "swsyncsrc", ", no udev")
+    start_udev()
+    return camera
+
+
+def unplugged_while_streaming(results, camera, source, note):
+    process = stream(f'{source} camera-name="{camera.name}"', RAW, 150)
+    process.stdout.readline()  # it streams, or has ended
+    camera.unplug()
+    time.sleep(2)
+    camera = UsbCamera(0, 20)
+    try:
+        run = finished(process)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        run = dict(ended="hangs", frames=0, stopped=False)
+    except (ValueError, IndexError):
+        run = dict(ended=f"the process died (exit code {process.wait()})", frames=0, stopped=False)
+    # Without a gap it was not unplugged while it streamed, and nothing is shown.
+    goes_on = run["ended"] == "enough" and run["longest_ms"] > 1000
+    says = run["ended"].startswith("error: ") and "it was unplugged. Plug it in again" in run["ended"] and run["stopped"]
+    expected = {"swsyncsrc": "an error that says so, and the pipeline can be stopped", "swsyncsrc on-stall=restart": "it goes on with the camera"}
+    ok = {"swsyncsrc": says, "swsyncsrc on-stall=restart": goes_on}.get(source, True)
+    observed = f"goes on; longest gap {run['longest_ms']:.0f} ms" if goes_on else f"{run['ended']}, {run.get('silence_s')} s after the last frame; then stopped: {run['stopped']}"
+    results.add(f"{source}{note}: unplugged, back after 2 s", expected.get(source, "for comparison"), f"{observed}; {run['frames']} frames", ok, **run)
+    return camera
+
+
+TAKE = 'gst-launch-1.0 -e swsyncclock role=leader announce=false swsyncsrc {stall} camera-name="{camera}" ! {caps} ! jpegparse ! swsyncsink device-id=usb location={location} listen=tcp/127.0.0.1:7447'
+
+
+def unplug_in_a_take(results, camera):
+    """The camera goes away in the middle of a take of 8 s, once for good and once for two seconds."""
+    for stall, is_back in (("on-stall=restart", True), ("", False)):
+        name = "back" if is_back else "gone"
+        location = SCRATCH / "takes"
+        log = SCRATCH / f"take-{name}.log"
+        device = saving_device(stall, camera, location, log)
+        os.environ["SWSYNC_CONNECT"] = "tcp/127.0.0.1:7447"
+        wait_for_frames(["usb"])
+        record = subprocess.Popen(["swsync", "record", "--for", "8s", "--in", "1s", "--id", name, "--max-error", "none"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(4)
         camera.unplug()
         time.sleep(2)
-        camera = UsbCamera(0, 20)
-        try:
-            run = finished(process)
-        except (subprocess.TimeoutExpired, IndexError):
-            process.kill()
-            how = "hangs" if process.poll() is None else f"the process died ({process.returncode})"
-            run = dict(ended=how, frames=0, longest_ms=None, messages=[])
-        said = [message.split(",")[0] for message in run["messages"]][-4:]
-        # Without a gap it was not unplugged while it streamed, and nothing is shown.
-        goes_on = run["ended"] == "enough" and run["longest_ms"] > 1000
-        results.add(f"{source}: unplugged, back after 2 s", "it goes on with the camera" if source != "libcamerasrc" else "for comparison",
-                    f"{'goes on' if goes_on else run['ended']} ({time.monotonic() - begin:.0f} s after the unplugging); {run['frames']} frames, longest gap {run['longest_ms']} ms; says {said}",
-                    goes_on or source == "libcamerasrc", **run)
+        if is_back:
+            camera = UsbCamera(0, 20)
+        said = record.communicate(timeout=120)[0]
+        if is_back:
+            device.send_signal(2)
+        code = device.wait(60)
+        if not is_back:
+            camera = UsbCamera(0, 20)
+            answer_later(camera, location, name)
+        take_row(results, location / name / "usb", name, code, record.returncode, said, log)
+    return camera
+
+
+def saving_device(stall, camera, location, log):
+    command = TAKE.format(stall=stall, camera=camera.name, caps=JPEG, location=location)
+    return subprocess.Popen(["bash", "-c", "exec " + command], env=ENVIRONMENT, stdout=log.open("w"), stderr=subprocess.STDOUT)
+
+
+def answer_later(camera, location, name):
+    """The device is started again, and says of the take's other frames that they are missing."""
+    device = saving_device("", camera, location, SCRATCH / "take-again.log")
+    wait_for("the answer for the whole take", lambda: json.loads((location / name / "usb/take.json").read_text())["complete"], 60)
+    device.send_signal(2)
+    device.wait(60)
+
+
+def take_row(results, folder, name, code, record_code, said, log):
+    """Each picture has to be whole, and each of the 240 frames has to be there or named as missing."""
+    frames = [json.loads(line) for line in (folder / "frames.jsonl").read_text().splitlines()]
+    take = json.loads((folder / "take.json").read_text())
+    whole = sum((data := (folder / frame["file"]).read_bytes())[:2] == b"\xff\xd8" and data.rstrip(b"\0")[-2:] == b"\xff\xd9" for frame in frames)
+    parts = list(folder.rglob(".*.part"))
+    missing = sum(hole["count"] for hole in take.get("holes", []))
+    ok = frames and whole == len(frames) and not parts and whole + missing == 240 and record_code != 0 and code == (0 if name == "back" else 1)
+    why = re.findall(r"it was unplugged[^\n]*", log.read_text())
+    results.add(f"unplugged in a take, {'back after 2 s (on-stall=restart)' if name == 'back' else 'for good'}",
+                "each of 240 frames a whole picture or named as missing; `record` says so; the device ends by itself only where the camera stays away, with exit code 1, and answers for the rest once it is started again",
+                f"{whole} whole, {missing} named as missing, {len(parts)} unfinished; record's exit code {record_code}; the device's {code}; says: {(why or ['nothing'])[0][:60]}", ok,
+                whole=whole, missing=missing, code=code, record_code=record_code, record=said[-600:])
 
 
 def two_cameras(results, first):
@@ -118,10 +201,11 @@ def main(only):
     sh(f"""modprobe vhci_hcd; modprobe uvcvideo; printf 'LAB0\\n' > {SCRATCH}/firmware_node
         gcc -shared -fPIC -O1 -o {SCRATCH}/firmware_node.so {HERE}/firmware_node.c -ldl
         gst-launch-1.0 -q videotestsrc num-buffers=1 ! video/x-raw,width=320,height=240 ! jpegenc ! filesink location={SCRATCH}/picture.jpg""")
+    start_udev()
     camera = UsbCamera(0, 20)
-    for part in (compare, two_cameras, unplug):
+    for part in (compare, two_cameras, unplug, unplug_in_a_take):
         if not only or part.__name__ in only:
-            part(results, camera)
+            camera = part(results, camera) or camera
     results.end()
 
 

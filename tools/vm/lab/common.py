@@ -35,6 +35,21 @@ def wait_for(what, condition, seconds=30.0):
     return answer
 
 
+def wait_for_frames(names, prefix="", seconds=60.0):
+    """Until these devices are in the rig, and have frames."""
+    def have():
+        said = sh(f"{prefix} timeout 20 swsync status", check=False)
+        return all(name in said for name in names) and "no frames yet" not in said
+
+    wait_for(f"frames of {', '.join(names)}", have, seconds)
+
+
+def keep_logs():
+    """What processes said, for whoever looks for the reason of a failure."""
+    for log in SCRATCH.glob("*.log"):
+        (pathlib.Path(os.environ["SWSYNC_VM_OUT"]) / log.name).write_text(log.read_text(errors="replace")[-20000:])
+
+
 class Results:
     """The rows of a test's table. They are written out one by one, so that a test that ends halfway has shown something."""
 
@@ -45,23 +60,26 @@ class Results:
     def add(self, fault, expected, observed, ok, **figures):
         self.rows.append(dict(fault=fault, expected=expected, observed=observed, ok=bool(ok), figures=figures))
         self.path.write_text(json.dumps(dict(test=self.name, rows=self.rows), indent=1))
-        print(f"{uptime() / 1e9:6.1f} s {'ok  ' if ok else 'FAIL'} {fault}: {observed}" + ("" if ok else f"\n     expected: {expected}"), flush=True)
+        print(f"{uptime() / 1e9:6.1f} s {'ok  ' if ok else 'FAIL'} {self.name}: {fault}: {observed}" + ("" if ok else f"\n     expected: {expected}"), flush=True)
 
     def end(self):
+        keep_logs()
         sys.exit(0 if self.rows and all(row["ok"] for row in self.rows) else 1)
 
 
 class Device:
     """A process with a GStreamer pipeline, in a network namespace or none, that notes its clock all the time (device.py)."""
 
-    def __init__(self, name, pipeline, namespace=None, simulated_clock=None, **environment):
+    def __init__(self, name, pipeline, namespace=None, simulated_clock=None, cgroup=None, **environment):
         SCRATCH.mkdir(exist_ok=True)
         self.name, self.path = name, SCRATCH / f"{name}.txt"
         self.path.unlink(missing_ok=True)
         env = dict(os.environ, SWSYNC_DEVICE_ID=name, **environment)
         if simulated_clock:
             env["SWSYNC_SIMULATED_CLOCK"] = simulated_clock
-        command = ["ip", "netns", "exec", namespace] if namespace else []
+        # From its start: what a process has before it moves stays charged to its old group.
+        command = ["bash", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', cgroup] if cgroup else []
+        command += ["ip", "netns", "exec", namespace] if namespace else []
         command += [sys.executable, str(HERE / "device.py"), str(self.path), pipeline]
         self.log = SCRATCH / f"{name}.log"
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=self.log.open("w"), stderr=subprocess.STDOUT)
@@ -84,6 +102,7 @@ class Device:
     def wait_until_synced(self, seconds=60.0):
         def is_synced():
             if self.process.poll() is not None:
+                keep_logs()
                 sys.exit(f"{self.name} ended:\n{self.log.read_text()[-1500:]}\n" + "\n".join(self.notes()[-5:]))
             return self.state() in ("synced", "leader", "leading")
 

@@ -57,6 +57,8 @@ def main(path, description):
             if message.type in (Gst.MessageType.ELEMENT, Gst.MessageType.WARNING, Gst.MessageType.ERROR):
                 structure = message.get_structure()
                 out.write(f"# {time.clock_gettime_ns(time.CLOCK_MONOTONIC)} {structure.to_string()[:400] if structure else message.type}\n")
+            if message.type == Gst.MessageType.ERROR:
+                sys.exit(f"the pipeline has failed: {message.parse_error()}")
         time.sleep(0.2)
     if stats := element.get_property("stats"):
         out.write(f"# stats {stats.to_string()}\n")

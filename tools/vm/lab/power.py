@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from common import SCRATCH, sh, wait_for
+from common import SCRATCH, sh, wait_for_frames
 
 MAKE = {
     "ext4": "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0,nodiscard",
@@ -45,7 +45,7 @@ def main(kind):
     os.environ["SWSYNC_CONNECT"] = ENDPOINT
     devices = [subprocess.Popen(["bash", "-c", "exec " + DEVICE.format(**device)], stdout=(SCRATCH / f"{device['name']}.log").open("w"), stderr=subprocess.STDOUT,
                                 env={k: v for k, v in os.environ.items() if k != "SWSYNC_CONNECT"}) for device in (STILLS, VIDEO)]
-    wait_for("both devices in the rig", lambda: all(name in sh("timeout 20 swsync status", check=False) for name in ("stills", "video")), 90)
+    wait_for_frames(["stills", "video"], seconds=90)
     time.sleep(3)
     order("burst", "shoot --in 500ms --count 20")
     order("past", "shoot --ago 1s --count 8")

@@ -1,5 +1,7 @@
 """Replays what dm-log-writes recorded, up to every barrier, as if the power had gone there: power_replay.py KIND DISK LOG FOLDER.
 
+Nothing reads exFAT without mounting it, so that runs in a machine too; the others outside.
+
 Each state is repaired by the file system's own program and read: files with a final name have to be whole, and what an order's answer
 called saved has to be there. Some states are given back to swsync's devices, which have to complete what can be completed.
 """
@@ -10,6 +12,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -18,6 +21,7 @@ import time
 FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
 MAGIC = 0x6A736677736872
 STATES, RECOVERED = 120, 4
+MOUNTED = "/mnt"
 MEDIA = (".jpg", ".mp4")
 
 
@@ -64,12 +68,16 @@ def repair_and_read(kind, image, into):
     """Repairs the file system in the file `image` and copies its files out. Returns what could not be repaired, or nothing."""
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir()
-    check = {"ext4": ["e2fsck", "-fy"], "vfat": ["fsck.vfat", "-a"]}[kind]
+    check = {"ext4": ["e2fsck", "-fy"], "vfat": ["fsck.vfat", "-a"], "exfat": ["fsck.exfat", "-y"]}[kind]
     repaired = subprocess.run([*check, image], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     # 1: repaired. fsck.vfat also says 1 where it found nothing to repair but the flag of a file system in use.
     if repaired.returncode not in (0, 1):
         return repaired.stdout.decode(errors="replace")[-300:]
-    if kind == "ext4":
+    if kind == "exfat":
+        subprocess.run(["mount", "-t", "exfat", "-o", "loop,ro", image, MOUNTED], check=True)
+        shutil.copytree(MOUNTED, into, dirs_exist_ok=True)
+        subprocess.run(["umount", MOUNTED], check=True)
+    elif kind == "ext4":
         subprocess.run(["debugfs", "-R", f"rdump / {into}", image], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         shutil.rmtree(into / "lost+found", ignore_errors=True)
     elif subprocess.run(["mdir", "-i", image, "::takes"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
@@ -120,14 +128,22 @@ def unnamed(files):
     return count
 
 
+def free_port():
+    """Replays of two tests may run at the same time."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
 def recover(folder):
     """Starts both devices on the files, as after a power cut, until each has looked through them."""
+    endpoint = f"tcp/127.0.0.1:{free_port()}"
     for name, encoder in [("stills", "jpegenc"), ("video", "x264enc tune=zerolatency speed-preset=ultrafast ! h264parse")]:
-        line = f"""exec gst-launch-1.0 -e swsyncclock role=leader announce=false videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 !
-            {encoder} ! swsyncsink device-id={name} location={folder}/takes listen=tcp/127.0.0.1:7447""".replace("\n", " ")
+        line = f"""exec gst-launch-1.0 -e swsyncclock role=leader announce=false port=0 videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 !
+            {encoder} ! swsyncsink device-id={name} location={folder}/takes listen={endpoint}""".replace("\n", " ")
         device = subprocess.Popen(["bash", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         end = time.monotonic() + 30
-        environment = dict(os.environ, SWSYNC_CONNECT="tcp/127.0.0.1:7447")
+        environment = dict(os.environ, SWSYNC_CONNECT=endpoint)
         while name not in subprocess.run(["swsync", "status"], capture_output=True, text=True, env=environment).stdout and time.monotonic() < end:
             time.sleep(0.2)
         wait_until_settled(folder)
@@ -161,7 +177,11 @@ def main(kind, disk, log_path, folder):
     final = dict((line[66:].removeprefix("./"), line[:64]) for line in (folder / "final.sha256").read_text().splitlines())
     log = Log(log_path)
     states, barriers = log.barriers()
-    current, copy, files_folder = folder / "current.img", folder / "copy.img", folder / "files"
+    in_machine = "SWSYNC_VM_OUT" in os.environ
+    if in_machine:
+        subprocess.run(f"modprobe -a loop {kind} nls_utf8; mkdir -p {MOUNTED}", shell=True, check=True)
+    scratch = pathlib.Path("/tmp") if in_machine else folder
+    current, copy, files_folder = scratch / "current.img", scratch / "copy.img", scratch / "files"
     with current.open("wb") as image:
         image.truncate(os.path.getsize(disk))
     faults, half_named, done, recovered, recover_faults = [], 0, 0, 0, []
@@ -194,7 +214,7 @@ def main(kind, disk, log_path, folder):
         dict(fault=f"power cut, {kind}: {recovered} states given back to the devices", expected="nothing unfinished, no line without its file, open orders answered",
              observed=f"{len(recover_faults)} faults", ok=not recover_faults and recovered == RECOVERED, figures=dict(recovered=recovered, faults=recover_faults[:5])),
     ]
-    (folder / f"power-{kind}.json").write_text(json.dumps(dict(test=f"power-{kind}", rows=rows), indent=1))
+    (pathlib.Path(os.environ.get("SWSYNC_VM_OUT", folder)) / f"power-{kind}.json").write_text(json.dumps(dict(test=f"power-{kind}", rows=rows), indent=1))
 
 
 main(*sys.argv[1:])

@@ -27,7 +27,7 @@ def main(source, caps, frames):
         arrived.append(time.monotonic())
         if len(arrived) == 30:
             print("streaming", flush=True)
-        if len(arrived) in (10, frames):
+        if len(arrived) in (1, 10, frames):
             usage = resource.getrusage(resource.RUSAGE_SELF)
             used.append(usage.ru_utime + usage.ru_stime)
         return Gst.PadProbeReturn.OK
@@ -47,14 +47,16 @@ def main(source, caps, frames):
                 break
     else:
         ended = "enough" if len(stamps) >= frames else ended
+    silence = time.monotonic() - arrived[-1] if arrived else 0
     stats = pipeline.get_by_name("s").get_property("stats") if clock else None
     caps_now = pipeline.get_by_name("k").get_static_pad("sink").get_current_caps()
+    stopped = pipeline.set_state(Gst.State.NULL) == Gst.StateChangeReturn.SUCCESS
     gaps = sorted((b - a) / 1e6 for a, b in zip(stamps, stamps[1:]))
     print(json.dumps(dict(frames=len(stamps), memory=dict(memory), ended=ended, ended_after_s=round(time.monotonic() - begun, 2), caps=caps_now.to_string() if caps_now else None,
                           first_frame_s=round(arrived[0] - begun, 2) if arrived else None, interval_ms=round(gaps[len(gaps) // 2], 3) if gaps else None,
-                          longest_ms=round(gaps[-1], 3) if gaps else None, cpu_ms_a_frame=round(1e3 * (used[1] - used[0]) / (frames - 10), 2) if len(used) == 2 else None,
-                          messages=messages, stats=stats.to_string()[:1500] if stats else "")))
-    pipeline.set_state(Gst.State.NULL)
+                          longest_ms=round(gaps[-1], 3) if gaps else None, cpu_ms_a_frame=round(1e3 * (used[2] - used[1]) / (frames - 10), 2) if len(used) == 3 else None,
+                          cpu_s_to_first=round(used[0], 2) if used else None,
+                          messages=messages, stats=stats.to_string()[:1500] if stats else "", silence_s=round(silence, 2), stopped=stopped)))
 
 
 main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

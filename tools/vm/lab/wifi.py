@@ -5,14 +5,14 @@ import subprocess
 import sys
 import time
 
-from common import MULTICAST, SCRATCH, Device, Errors, Results, backwards, sh, uptime, wait_for
+from common import HERE, MULTICAST, SCRATCH, Device, Errors, Results, backwards, sh, uptime, wait_for, wait_for_frames
 
 STATIONS = (1, 2, 3)
 SECONDS = 6
 # Frames a second: what a camera sees is worked out by the machine.
 RATE = 2
 KEY = "0123456789abcdef" * 4
-CAMERA = "swsyncsrc backend=simulated simulated-seed={seed} simulated-skew-ppm={skew} ! video/x-raw,width=64,height=48,framerate={rate}/1 ! videoconvert ! jpegenc ! swsyncsink location={location}"
+CAMERA = "swsyncsrc backend=simulated simulated-seed={seed} simulated-skew-ppm={skew} ! video/x-raw,width=160,height=120,framerate={rate}/1 ! videoconvert ! jpegenc ! swsyncsink location={location}"
 SUPPLICANT = f'ctrl_interface=/run/wpa{{0}}\nap_scan=1\nnetwork={{{{\n ssid="swsync"\n key_mgmt=WPA-PSK\n psk={KEY}\n}}}}\n'
 ACCESS_POINT = f"""interface=wlan{{0}}
 bridge=br0
@@ -154,20 +154,37 @@ def record(seconds):
 def check_take(results, code, seconds):
     """Every device has the frames of the whole take, or says which ones it lacks."""
     expected, said, ok = RATE * seconds, [], True
-    for manifest in sorted(SCRATCH.glob("takes/*/**/*frames.jsonl")):
+    manifests = sorted(SCRATCH.glob("takes/*/**/*frames.jsonl"))
+    for manifest in manifests:
         frames = [json.loads(line) for line in manifest.read_text().splitlines()]
         take = json.loads(next(manifest.parent.glob("*take.json")).read_text())
         holes = sum(hole["count"] for hole in take.get("holes", []))
+        why = sorted({hole.get("why", "?") for hole in take.get("holes", [])})
         there = sum((manifest.parent / frame["file"]).exists() for frame in frames)
-        said.append(f"{take.get('device', manifest.parent.name)}: {there} saved, {holes} named as missing")
+        said.append(f"{take.get('device', manifest.parent.name)}: {there} saved, {holes} named as missing{f' ({why[0]})' if why else ''}")
         ok &= there == len(frames) and abs(there + holes - expected) <= 2
     said.append(f"swsync record: exit code {code}")
+    if not manifests:
+        said.append((SCRATCH / "record.log").read_text()[-300:])
     results.add(f"a take of {seconds} s throughout", f"each of 4 devices: {expected} frames saved, or named as missing", "; ".join(said), ok and len(said) == 5)
 
 
-def busy(seconds):
+def busy(seconds, how=""):
     for _ in range(4):
-        subprocess.Popen(["timeout", str(seconds), "sh", "-c", "while :; do :; done"])
+        subprocess.Popen(["timeout", str(seconds), "sh", "-c", f"{how} sh -c 'while :; do :; done'"])
+
+
+def stamps(results):
+    """How much earlier than the interface's queue user space stamps what it sends, over WiFi, where the driver stamps nothing, and wired."""
+    for load, begin in (("idle", lambda: None), ("four busy processes", lambda: busy(12)), ("four real-time processes", lambda: busy(12, "exec chrt -f 50"))):
+        begin()
+        run = {}
+        for namespace in ("sta1", "wired"):
+            run[namespace] = json.loads(sh(f"ip netns exec {namespace} timeout 60 python3 {HERE}/stamps.py 10.0.0.1"))
+        sta, wired = run["sta1"], run["wired"]
+        text = (f"WiFi: {sta['driver']} by the driver, {sta['queue']} by the queue, {sta['queue_median_us']} us after user space (95 %: {sta['queue_95_us']}, worst {sta['queue_worst_us']}); "
+                f"wired: the driver {wired['driver_median_us']} us after the queue (worst {wired['driver_worst_us']}), that {wired['queue_median_us']} us after user space (worst {wired['queue_worst_us']})")
+        results.add(f"stamps of sent packets, {load}", "the queue stamps each packet, whatever the driver does", text, sta["queue"] > 380 and sta["driver"] == 0 and wired["driver"] > 380, **run)
 
 
 def lead_at_access_point(results, rig):
@@ -192,7 +209,8 @@ EVENTS = [
     ("roaming to the other access point", roam),
     ("access points off for 5 s", restart_access_points),
     ("multicast_to_unicast", lambda: restart_access_points("multicast_to_unicast=1")),
-    ("all processors busy (no stamps of sent packets)", lambda: busy(SECONDS)),
+    ("all processors busy (the driver stamps no sent packet)", lambda: busy(SECONDS)),
+    ("four real-time busy processes, 5 % left", lambda: busy(SECONDS, "exec chrt -f 50")),
 ]
 
 
@@ -202,16 +220,20 @@ def main(only):
     set_up()
     rig = Rig(results)
     seconds, begun = 90, time.monotonic()
+    wait_for_frames(["leader", *(station.name for station in rig.stations)], "ip netns exec wired")
     take = None if only else record(seconds)
     for name, act in EVENTS:
         if not only or any(word in name for word in only):
-            rig.event(name, act, limit_us=1000 if "busy" in name else 30)
+            rig.event(name, act, limit_us=100 if "busy" in name else 30)
     print(f"the events took {time.monotonic() - begun:.0f} s")
     code = take.wait(120) if take else None
-    lead_at_access_point(results, rig)
+    if not only or "point" in only:
+        lead_at_access_point(results, rig)
     for device in [*rig.stations, rig.leader]:
         device.stop()
         print(device.name, " ".join(word for word in device.stats().split(", ") if "timestamps" in word))
+    if not only or "stamps" in only:
+        stamps(results)
     if take:
         check_take(results, code, seconds)
     results.end()

@@ -14,7 +14,7 @@ use super::capture::{Capture, CaptureError};
 use super::controls;
 use super::picture::StreamFormat;
 use super::sensor::{self, REQUESTS};
-use super::session::{CameraEvent, CameraSession, ConfiguredCamera, SessionInfo};
+use super::session::{CameraEvent, CameraSession, ConfiguredCamera, SessionInfo, UNPLUGGED};
 use super::thread::{self, LibcameraThread, SessionId, no_answer};
 use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
@@ -313,6 +313,10 @@ impl Camera for LibcameraCamera {
                 return Err(self.failed("waiting for a frame", "it is not streaming"));
             };
             match event {
+                None if self.service.with(self.session, |camera| camera.is_unplugged()) == Some(true) => {
+                    streaming.gone = Some(UNPLUGGED.into());
+                    return Err(CameraError::Gone { camera: self.id().to_owned(), reason: UNPLUGGED.into() });
+                }
                 None => {
                     let camera = self.id().to_owned();
                     let hint =
@@ -369,7 +373,7 @@ impl Camera for LibcameraCamera {
                 "the thread gave no answer while stopping the camera"
             );
         }
-        // All requests are back. They have to be dropped before their camera.
+        // All requests are back, except those of a camera that is gone. They have to be dropped before their camera.
         self.events.clear();
     }
 

@@ -44,6 +44,7 @@ mod mode;
 mod negotiation;
 mod picture;
 mod pool;
+mod presence;
 mod sensor;
 mod session;
 mod thread;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::libcamera::camera::{ActiveCamera, Camera, CameraConfiguration};
 use ::libcamera::control::ControlList;
@@ -16,12 +17,19 @@ use swsync_time::arrival_on_host;
 use super::controls;
 use super::frame_memory::{FrameBufferMemory, memfd_buffer};
 use super::picture::StreamFormat;
+use super::presence::Presence;
 use super::sensor::{self, Controllable, Limits};
 use crate::camera::claim::{Claim, ClaimError, Holder, user_of_video_device};
 use crate::camera::controls::{Ranges, Setting};
 use crate::camera::mailbox::Mailbox;
 use crate::camera::mode::{Mode, Orientation};
 use crate::camera::{CameraError, Controls, ExposureControl, StreamRole};
+
+/// How long udev may take to tell libcamera that a camera is gone. Chosen: it takes some ms, and seconds on a busy board.
+const NOTICED_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why no more frames will come.
+pub(super) const UNPLUGGED: &str = "it was unplugged";
 
 /// An event of a streaming camera.
 pub(super) enum CameraEvent {
@@ -81,7 +89,7 @@ pub(super) struct CameraSession {
 
 impl CameraSession {
     pub(super) fn open(
-        camera: &Camera<'static>,
+        camera: Camera<'static>,
         all: &[String],
         events: Arc<Mailbox<CameraEvent>>,
     ) -> Result<(Self, SessionInfo), CameraError> {
@@ -95,22 +103,26 @@ impl CameraSession {
             error => CameraError::failed(&id, "claiming it", error),
         })?;
         let acquired = camera.acquire().map_err(|error| match error.kind() {
-            io::ErrorKind::ResourceBusy => busy(user_of(camera)),
+            io::ErrorKind::ResourceBusy => busy(user_of(&camera)),
             _ => CameraError::failed(&id, "acquiring it", error),
         });
-        let mut camera = acquired?;
+        let mut active = acquired?;
         let completed = events.clone();
-        camera.on_request_completed(move |request| {
+        active.on_request_completed(move |request| {
             completed.push(CameraEvent::Completed(request, arrival_on_host()))
         });
-        let gone = events.clone();
-        camera.on_disconnected(move || gone.push(CameraEvent::Gone("it was disconnected".into())));
+        let presence = Arc::new(Presence::of(devices_of(&camera)));
+        let (gone, present) = (events.clone(), presence.clone());
+        active.on_disconnected(move || {
+            present.note_disconnected();
+            gone.push(CameraEvent::Gone(UNPLUGGED.into()));
+        });
 
-        let on_request = sensor::takes_frames_on_request(camera.properties());
-        let model = sensor::model(camera.properties());
+        let on_request = sensor::takes_frames_on_request(active.properties());
+        let model = sensor::model(active.properties());
         let queue = Arc::new(RequestQueue::new(events));
         let mut session = Self {
-            camera: OpenCamera::new(camera, queue.clone()),
+            camera: OpenCamera::new(active, camera, presence, queue.clone()),
             _claim: claim,
             description: SessionInfo { id, model, on_request, caps: gst::Caps::new_empty(), queue },
             mode: Mode::default(),
@@ -221,9 +233,15 @@ impl CameraSession {
         Ok(requests)
     }
 
-    /// Stops streaming. When this returns, every request is in the mailbox, or dropped.
+    /// Whether the camera's devices are gone.
+    pub(super) fn is_unplugged(&self) -> bool {
+        self.camera.presence.is_unplugged()
+    }
+
+    /// Stops streaming. When this returns, every request is in the mailbox, or dropped, or held by a camera that is gone.
     pub(super) fn stop(&mut self) {
         if std::mem::take(&mut self.streaming)
+            && self.camera.may_stop()
             && let Err(error) = self.camera.get_mut().stop()
         {
             let camera = &self.description.id;
@@ -284,10 +302,14 @@ fn requests(
 
 /// The process that has the camera's devices, if it is not an element of swsync.
 fn user_of(camera: &Camera<'_>) -> Holder {
+    devices_of(camera).into_iter().find_map(user_of_video_device).unwrap_or(Holder::Unknown)
+}
+
+/// The numbers of the camera's device files; none if libcamera does not say.
+fn devices_of(camera: &Camera<'_>) -> Vec<u64> {
     let devices = camera.properties().get::<properties::SystemDevices>();
     let devices = devices.map(|devices| devices.0).unwrap_or_default();
-    let mut devices = devices.into_iter().filter_map(|device| u64::try_from(device).ok());
-    devices.find_map(user_of_video_device).unwrap_or(Holder::Unknown)
+    devices.into_iter().filter_map(|device| u64::try_from(device).ok()).collect()
 }
 
 /// The way of requests to a streaming camera, from whichever thread has one.
@@ -321,40 +343,65 @@ impl RequestQueue {
 
 /// The binding's camera, which the request queue borrows while it streams.
 pub(super) struct OpenCamera {
-    // A box, because the request queue needs a stable address.
-    camera: Box<ActiveCamera<'static>>,
+    // A box, because the request queue needs a stable address. `None` only while this is dropped.
+    camera: Option<Box<ActiveCamera<'static>>>,
+    // After the active camera: requests that an unplugged camera never completed are dropped with that, and libcamera then still
+    // reads the camera. The manager has given it up by then.
+    _kept: Camera<'static>,
+    presence: Arc<Presence>,
     queue: Arc<RequestQueue>,
 }
 
 impl OpenCamera {
-    pub(super) fn new(camera: ActiveCamera<'static>, queue: Arc<RequestQueue>) -> Self {
-        Self { camera: Box::new(camera), queue }
+    fn new(
+        active: ActiveCamera<'static>,
+        camera: Camera<'static>,
+        presence: Arc<Presence>,
+        queue: Arc<RequestQueue>,
+    ) -> Self {
+        Self { camera: Some(Box::new(active)), _kept: camera, presence, queue }
     }
 
     pub(super) fn get(&self) -> &ActiveCamera<'static> {
-        &self.camera
+        self.camera.as_deref().expect("only `drop` takes it")
     }
 
     /// The camera, to change it. From now on it takes no requests.
     pub(super) fn get_mut(&mut self) -> &mut ActiveCamera<'static> {
         self.take_back();
-        &mut self.camera
+        self.camera.as_deref_mut().expect("only `drop` takes it")
     }
 
     /// Has the camera take requests until [`OpenCamera::get_mut`].
     pub(super) fn take_requests(&mut self) {
-        *self.queue.camera.lock() = Some(lent::Camera::new(&self.camera));
+        let lent = lent::Camera::new(self.get());
+        *self.queue.camera.lock() = Some(lent);
     }
 
     /// Ends the loan. Waits for a request that is being queued.
     fn take_back(&self) {
         *self.queue.camera.lock() = None;
     }
+
+    /// Whether libcamera can stop the camera without ending the process: see [`Presence`].
+    fn may_stop(&self) -> bool {
+        self.take_back();
+        self.presence.may_stop(NOTICED_WITHIN)
+    }
 }
 
 impl Drop for OpenCamera {
     fn drop(&mut self) {
-        self.take_back();
+        let may_stop = self.may_stop();
+        let camera = self.camera.take();
+        if !may_stop {
+            // The binding would stop it. It is never used again, and its device is gone.
+            std::mem::forget(camera);
+            swsync_core::log::warn!(
+                "an unplugged camera is not closed, as libcamera has not noticed (does udev run?): \
+                 closing it would end this process"
+            );
+        }
     }
 }
 

@@ -258,7 +258,7 @@ impl OpenCameras {
                 available: if ids.is_empty() { NO_CAMERA.to_owned() } else { ids.join(", ") },
             });
         };
-        let (session, description) = CameraSession::open(&camera, &ids, events)?;
+        let (session, description) = CameraSession::open(camera, &ids, events)?;
         let id = SessionId(self.opened);
         self.opened += 1;
         self.sessions.insert(id, session);
