@@ -8,6 +8,7 @@ deep_checks=(
     load:deep_load
     stress:deep_stress
     rtsp:deep_rtsp
+    dashboard:deep_dashboard
     mutants:deep_mutants
 )
 
@@ -74,6 +75,21 @@ deep_stress() {
 deep_rtsp() {
     inside --net "${strict[@]}" python3 "$top/tests/rtsp.py" --clients 20 2>"$place/rtsp.log" ||
         { tail -n 40 "$place/rtsp.log" >&2; return 1; }
+}
+
+# The page in a real browser, and its API under made-up requests. Its screenshots are in $place/dashboard.
+deep_dashboard() {
+    local python stubs
+    python=$place/python-dashboard-$(short_sum "$(<"$top/tools/python-dashboard.txt")")
+    if [[ ! -e $python/.whole ]]; then
+        inside python3 -m venv --clear "$python"
+        inside "$python/bin/pip" install --quiet --disable-pip-version-check --requirement "$top/tools/python-dashboard.txt"
+        touch "$python/.whole"
+    fi
+    inside cargo test --workspace --test dashboard --no-run "${profile_option[@]}" "${locked[@]}"
+    # Earlier builds of the test lie beside it.
+    stubs=$(find "$built/deps" -name 'dashboard-*' -executable -type f -printf '%T@ %p\n' | sort -rn | sed -n '1s/^[^ ]* //p')
+    inside --net "$python/bin/python" "$top/tests/dashboard_deep.py" --stubs "$stubs" --pictures "$place/dashboard"
 }
 
 # All faults of the three groups, which takes hours.
