@@ -138,8 +138,8 @@ fn of_encoded_video_the_last_key_frame_is_shown() {
 
 #[test]
 fn what_cannot_be_shown_is_named() {
-    let own = "capssetter join=false replace=true caps=video/x-own,framerate=30/1";
-    let device = Device::new(&format!("{SOURCE} ! {} ! {own}", caps("I420")));
+    // Raw data of a sensor, whose colours nothing decodes by its rank.
+    let device = Device::new(&format!("{SOURCE} ! {} ! rgb2bayer", caps("ARGB")));
     let why = device.first(160).unwrap_err();
-    assert_eq!(why, "its frames are video/x-own, which nothing that is installed on it can show");
+    assert_eq!(why, "its frames are video/x-bayer, which nothing that is installed on it can show");
 }

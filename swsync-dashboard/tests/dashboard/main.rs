@@ -191,7 +191,7 @@ fn a_take_is_listed_noted_and_downloaded_whole() {
 #[test]
 #[ignore = "takes a minute: cargo test -p swsync-dashboard --release -- --ignored --nocapture a_hundred"]
 fn a_hundred_devices_cost_little() {
-    let rig = Rig::new(100);
+    let rig = Rig::varying(100);
     let program = rig.dashboard(&["--every", "1s"]);
     wait_for(&program, 100);
     let mut events = program.events();
@@ -206,4 +206,17 @@ fn a_hundred_devices_cost_little() {
     let megabits = (events.bytes - bytes) as f64 * 8.0 / seconds / 1e6;
     println!("100 devices: {:.1} % of a core, {megabits:.3} Mbit/s to a page", cores * 100.0);
     assert!(cores < 0.2 && megabits < 2.0);
+}
+
+/// No test: a rig of so many devices without cameras and its page, until standard input is closed or the process ends. What
+/// tests/dashboard_deep.py looks at.
+#[test]
+#[ignore = "not a test: tests/dashboard_deep.py runs it"]
+fn a_rig_to_look_at() {
+    let devices = std::env::var("SWSYNC_STUBS").map_or(30, |count| count.parse().unwrap());
+    let rig = Rig::varying(devices);
+    let program = rig.dashboard(&["--every", "1s"]);
+    wait_for(&program, devices);
+    println!("{}", program.url);
+    drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
 }

@@ -37,6 +37,8 @@ struct Handler {
     orders: Mutex<Vec<Order>>,
     /// How often it was asked for a small picture.
     looks: AtomicU32,
+    /// Whether its values change as those of real devices do.
+    varies: bool,
 }
 
 fn rig_now() -> Timestamp<RigTime> {
@@ -115,6 +117,10 @@ impl DeviceHandler for Handler {
         status.open.clear();
         let frames = status.frames.as_mut().unwrap();
         frames.newest = frame(grid().nearest(now));
+        if self.varies {
+            self.vary(&mut status);
+        }
+        let frames = status.frames.as_mut().unwrap();
         frames.oldest = frames.newest.number - 60;
         if self.is_troubled.load(Ordering::Relaxed) {
             status.problems.push("its disk is on fire".into());
@@ -124,6 +130,30 @@ impl DeviceHandler for Handler {
 }
 
 impl Handler {
+    /// Has all the values change that change on a real device from one second to the next.
+    fn vary(&self, status: &mut Status) {
+        // 64 bit of FNV-1a: the same for nobody else at no other time.
+        let seed = format!("{}{}", self.id, rig_now().as_nanos());
+        let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        let part = |shift: u32, most: i64| i64::try_from(hash >> shift & 0xfff).unwrap() * most / 0xfff;
+        if let Some(clock) = &mut status.clock {
+            clock.uncertainty_ns = Some(Span::from_nanos(8_000 + part(0, 9_000)));
+            clock.round_trip_ns = Some(Span::from_nanos(900_000 + part(12, 2_000_000)));
+        }
+        if let Some(frames) = &mut status.frames {
+            frames.newest.phase_error_ns = Span::from_nanos(part(24, 60_000) - 30_000);
+            frames.newest.clock_uncertainty_ns = Some(Span::from_nanos(8_000 + part(0, 9_000)));
+            frames.ring_bytes = usize::try_from(150_000_000 + part(30, 9_000_000)).unwrap();
+        }
+        if let Some(host) = &mut status.host {
+            host.temperature_celsius = Some(if part(40, 9) > 4 { 51.0 } else { 52.0 });
+            host.cpu_load = Some(if part(44, 9) > 4 { 0.31 } else { 0.37 });
+        }
+        status.recording_left_ns = Some(Span::from_secs(7_200 - part(46, 20)));
+    }
+
     fn answer(&self, frames: Vec<FrameRun>) -> Answer {
         Answer {
             order: self.id.clone(),
@@ -154,14 +184,19 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(count: usize) -> Self {
-        Self::start(count, false)
+        Self::start(count, false, false)
+    }
+
+    /// Devices whose values change as those of real ones do.
+    pub fn varying(count: usize) -> Self {
+        Self::start(count, false, true)
     }
 
     pub fn keyed(count: usize) -> Self {
-        Self::start(count, true)
+        Self::start(count, true, false)
     }
 
-    fn start(count: usize, is_keyed: bool) -> Self {
+    fn start(count: usize, is_keyed: bool, varies: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("tcp/{}", swsync_rig::free_loopback().unwrap());
         let name = format!("dash-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
@@ -184,6 +219,7 @@ impl Rig {
                 is_troubled,
                 orders: Mutex::default(),
                 looks: AtomicU32::new(0),
+                varies,
             });
             let membership =
                 Session::open_unshared(&config).unwrap().join(id.clone(), handler.clone()).unwrap();
