@@ -124,7 +124,7 @@ def lost_connection(check, browser, url):
     """The page says within seconds that it knows nothing any more, and catches up by itself; also after sleep."""
     host, port = re.match(r"http://([\d.]+):(\d+)", url).groups()
     wire = Wire(host, int(port))
-    page = browser.new_context(**PHONE).new_page()
+    page = browser.new_context(bypass_csp=True, **PHONE).new_page()  # Playwright waits by eval
     page.goto(f"http://127.0.0.1:{wire.port}/")
     page.wait_for_selector("#readiness .good", timeout=60_000)
     wire.open.clear()
@@ -257,7 +257,7 @@ def qr(browser, args, wrong):
                 break
         else:
             wrong.append(f"the QR code does not read as {program.url}: {text!r}")
-        page = browser.new_context(**PHONE).new_page()
+        page = browser.new_context(bypass_csp=True, **PHONE).new_page()  # Playwright waits by eval
         page.goto(text)
         # No device is there, but whoever has logged in is told so; the token does not stay in the address.
         page.wait_for_function("document.getElementById('view-login').hidden && document.getElementById('summary').textContent.includes('rig')", timeout=20_000)

@@ -60,7 +60,11 @@ async function fetchPicture(device, view) {
     return "the dashboard does not answer";
   }
   if (!response.ok) {
-    try { return (await response.json()).error.message; } catch { return `no picture: HTTP ${response.status}`; }
+    try {
+      // What to do about it is for those who ask by hand: there is little room here.
+      const { message, remedy } = (await response.json()).error;
+      return message.replace(`: ${remedy}`, "");
+    } catch { return `no picture: HTTP ${response.status}`; }
   }
   const before = view.image.src;
   view.image.src = URL.createObjectURL(await response.blob());
