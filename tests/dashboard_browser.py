@@ -159,6 +159,7 @@ class Check:
             self.accessible(desk, view)
             self.picture(desk, f"{view}-desk")
         self.go(other, "devices", ".tile")
+        other.wait_for_selector(".tile img:not([hidden])", timeout=20_000)
         self.picture(other, "devices-phone-dark")
         if self.args.kill:
             self.kill(desk)
