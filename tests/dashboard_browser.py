@@ -12,6 +12,7 @@ import os
 import sys
 import time
 
+from playwright.sync_api import TimeoutError as TimeoutError_
 from playwright.sync_api import sync_playwright
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1, "has_touch": True}
@@ -55,23 +56,37 @@ class Check:
             page.screenshot(path=os.path.join(self.args.pictures, f"dashboard-{name}.png"))
 
     def shoot(self, page):
-        """Presses the shutter; returns the milliseconds until the last picture was there."""
-        page.click("#shutter")
-        page.wait_for_selector("#results article:first-child[data-stage=done] [data-elapsed]", timeout=30_000)
-        first = page.locator("#results article").first
-        shown = first.locator("img").count()
-        if shown != self.args.devices:
-            self.wrong.append(f"{shown} pictures of {self.args.devices} devices: {first.inner_text()}")
-        return int(first.locator("[data-elapsed]").get_attribute("data-elapsed"))
+        """Presses the shutter: five cameras, five files, five pictures. Cameras drop a frame now and then, and the page says so; then again."""
+        for attempt in range(5):
+            known = page.locator("#results article")
+            known = known.first.get_attribute("data-order") if known.count() else ""
+            self.press(page, f"#results article:first-child:not([data-order='{known}'])")
+            first = page.locator("#results article").first
+            shown = first.locator("img").count()
+            missed = first.locator(".picture.missed").count()
+            if shown == self.args.devices:
+                return
+            if shown + missed != self.args.devices:
+                break
+        self.wrong.append(f"{shown} pictures of {self.args.devices} devices: {first.inner_text()}")
+
+    def press(self, page, article):
+        """Presses until there is a result. On a busy machine a device may not be ready for a moment: then nothing is taken, and the page says why."""
+        for attempt in range(5):
+            page.wait_for_selector("#readiness .good", timeout=60_000)
+            page.click("#shutter")
+            try:
+                return page.wait_for_selector(f"{article}[data-stage=done] [data-elapsed]", timeout=20_000)
+            except TimeoutError_ as error:
+                print(f"attempt {attempt}: no result: {page.locator('.press').inner_text()!r}, {page.locator('#results article').first.inner_text()!r}")
+                last = error
+        raise last
 
     def press_again_and_again(self, page, times):
         elapsed = []
         for _ in range(times):
             known = page.locator("#results article").first.get_attribute("data-order")
-            page.click("#shutter")
-            page.wait_for_selector(
-                f"#results article:first-child:not([data-order='{known}'])[data-stage=done] [data-elapsed]", timeout=30_000
-            )
+            self.press(page, f"#results article:first-child:not([data-order='{known}'])")
             elapsed.append(int(page.locator("#results [data-elapsed]").first.get_attribute("data-elapsed")))
         elapsed.sort()
         print(f"press to last picture: median {elapsed[len(elapsed) // 2]} ms, 95 % within {elapsed[int(len(elapsed) * 0.95)]} ms, of {times}")
@@ -90,6 +105,7 @@ class Check:
         self.go(page, "takes", "#takes table")
         page.click("#takes tbody tr:first-child a")
         page.wait_for_selector("#takes figure", timeout=30_000)
+        page.wait_for_selector("#certificate table", state="attached", timeout=30_000)
         back = page.locator("#takes [aria-label='One frame on']")
         if back.count():
             back.click()
@@ -101,8 +117,15 @@ class Check:
         self.accessible(page, "take")
         self.picture(page, "take")
 
+    def live(self, page):
+        """Each device has a picture, and another one soon after."""
+        page.wait_for_function(f"document.querySelectorAll('.tile img:not([hidden])').length === {self.args.devices}", timeout=20_000)
+        source = page.get_attribute(".tile:first-child img", "src")
+        page.wait_for_function(f"document.querySelector('.tile:first-child img').src !== {source!r}", timeout=10_000)
+
     def kill(self, page):
         self.go(page, "devices", ".tile")
+        page.wait_for_selector(".tile.ready", timeout=10_000)
         ready = page.locator(".tile.ready").count()
         os.system(self.args.kill)
         page.wait_for_function(f"document.querySelectorAll('.tile.ready').length === {ready - 1}", timeout=60_000)
@@ -128,13 +151,23 @@ class Check:
         self.take(desk)
         for view, selector in VIEWS.items():
             self.go(desk, view, selector)
+            if view == "devices":
+                self.live(desk)
+            if view == "plots":
+                desk.wait_for_selector(".plot .dot", state="attached", timeout=20_000)
             time.sleep(2)  # the first values are there; some more make a picture of plots
             self.accessible(desk, view)
             self.picture(desk, f"{view}-desk")
         self.go(other, "devices", ".tile")
+        other.wait_for_selector(".tile img:not([hidden])", timeout=20_000)
         self.picture(other, "devices-phone-dark")
         if self.args.kill:
             self.kill(desk)
+
+
+def launch(playwright):
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    return playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
 
 def main():
@@ -146,8 +179,7 @@ def main():
     parser.add_argument("--axe")
     args = parser.parse_args()
     with sync_playwright() as playwright:
-        chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = launch(playwright)
         check = Check(browser, args)
         check.run()
         browser.close()

@@ -31,6 +31,7 @@ mod operator;
 mod panel;
 mod process;
 mod rig;
+mod served_page;
 mod shots;
 mod takes;
 mod time_scale;

@@ -11,6 +11,7 @@ deep_checks=(
     asan:deep_asan
     packages:check_packages_deep
     vm:deep_vm
+    dashboard:deep_dashboard
     mutants:deep_mutants
 )
 
@@ -99,6 +100,21 @@ sanitized() {
 
 # What needs a real kernel: docs/real-kernel.md.
 deep_vm() { command_vm test; }
+
+# The page in a real browser, and its API under made-up requests. Its screenshots are in $place/dashboard.
+deep_dashboard() {
+    local python stubs
+    python=$place/python-dashboard-$(short_sum "$(<"$top/tools/python-dashboard.txt")")
+    if [[ ! -e $python/.whole ]]; then
+        inside python3 -m venv --clear "$python"
+        inside "$python/bin/pip" install --quiet --disable-pip-version-check --requirement "$top/tools/python-dashboard.txt"
+        touch "$python/.whole"
+    fi
+    inside cargo test --workspace --test dashboard --no-run "${profile_option[@]}" "${locked[@]}"
+    # Earlier builds of the test lie beside it.
+    stubs=$(find "$built/deps" -name 'dashboard-*' -executable -type f -printf '%T@ %p\n' | sort -rn | sed -n '1s/^[^ ]* //p')
+    inside --net "$python/bin/python" "$top/tests/dashboard_deep.py" --stubs "$stubs" --pictures "$place/dashboard"
+}
 
 # All faults of the three groups, which takes hours.
 deep_mutants() { inside "CARGO_TARGET_DIR=$target/mutants" "$top/tools/mutants.sh" "$place/mutants"; }

@@ -68,6 +68,6 @@ pub use rig::{CollectedPart, OrderingError, PATIENCE, Rig};
 pub use snapshot::{NoRigTime, RigSnapshot};
 pub use statuses::{StatusUpdate, Statuses};
 pub use swsync_rig::{
-    ControlError, DEFAULT_RIG, DeviceOutcome, DeviceReply, HubView, InView, Presence, RigConfig, Session,
-    StatusReport, Summary, default_device_id, host_name, key_file, settings, share,
+    ControlError, DEFAULT_RIG, DeviceOutcome, DeviceReply, HubView, InView, PeekError, Presence, RigConfig,
+    Session, StatusReport, Summary, default_device_id, host_name, key_file, settings, share,
 };

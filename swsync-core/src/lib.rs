@@ -22,6 +22,7 @@ pub mod certificate;
 pub mod coded;
 pub mod doctor;
 pub mod estimate;
+pub mod exchanges;
 pub mod frame;
 pub mod frame_number;
 pub mod gap;
@@ -47,5 +48,6 @@ pub mod stamps;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod thumbnail;
 pub mod time;
 pub mod time_service;

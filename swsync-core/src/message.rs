@@ -86,6 +86,29 @@ pub fn decode_request<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, MessageErr
     decode_within(bytes, MAX_REQUEST)
 }
 
+/// `message` on a line, followed by `bytes`.
+#[must_use]
+pub fn frame<M: Serialize>(message: &M, bytes: &[u8]) -> Vec<u8> {
+    let mut framed = encode(message);
+    framed.reserve_exact(1 + bytes.len());
+    framed.push(b'\n'); // JSON on one line holds none
+    framed.extend_from_slice(bytes);
+    framed
+}
+
+/// A message and the bytes that follow it, `most` of them at most.
+///
+/// # Errors
+/// [`MessageError`]: bytes from a network can be anything.
+pub fn unframe<M: DeserializeOwned>(framed: &[u8], most: usize) -> Result<(M, &[u8]), MessageError> {
+    let end = framed.iter().position(|byte| *byte == b'\n').unwrap_or(framed.len());
+    let bytes = framed.get(end + 1..).unwrap_or_default();
+    match bytes.len() {
+        length if length > most => Err(MessageError::TooLong(length, most)),
+        _ => Ok((decode(&framed[..end])?, bytes)),
+    }
+}
+
 fn decode_within<M: DeserializeOwned>(bytes: &[u8], most: usize) -> Result<M, MessageError> {
     if bytes.len() > most {
         return Err(MessageError::TooLong(bytes.len(), most));

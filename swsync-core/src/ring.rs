@@ -36,6 +36,28 @@ pub struct RingFrame<T> {
     pub payload: T,
 }
 
+/// Why no frame of a ring can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotShown {
+    /// It has no frame at all.
+    #[error("it has no frame yet")]
+    Empty,
+    /// It does not have this one.
+    #[error("it has frames {oldest} to {newest} in memory, and not {number}")]
+    Elsewhere {
+        /// The frame that was asked for.
+        number: FrameNumber,
+        /// The oldest that it has.
+        oldest: FrameNumber,
+        /// The newest that it has.
+        newest: FrameNumber,
+    },
+    /// The key frame that it depends on is gone.
+    #[error("its frames are encoded video, and it has no key frame in memory")]
+    NoKey,
+}
+
 /// The most recent frames in order of arrival.
 ///
 /// Frames are addressed by their *position*: a count of arrivals since the ring was made. Encoded video is kept by groups of
@@ -102,6 +124,23 @@ impl<T> FrameRing<T> {
     #[must_use]
     pub fn get(&self, number: FrameNumber) -> Option<&RingFrame<T>> {
         self.frames.iter().find(|frame| frame.number == number)
+    }
+
+    /// The frame that shows what `number` shows, or the newest: the last until it that can be decoded without others.
+    ///
+    /// # Errors
+    /// [`NotShown`]: why there is none.
+    pub fn shown(&self, number: Option<FrameNumber>) -> Result<&RingFrame<T>, NotShown> {
+        let (oldest, newest) = self.range().ok_or(NotShown::Empty)?;
+        let wanted = match number {
+            // Frames arrive nearly in order; the last one with the number is meant.
+            Some(number) => self.frames.iter().rposition(|frame| frame.number == number),
+            None => self.frames.len().checked_sub(1),
+        };
+        let wanted =
+            wanted.ok_or(NotShown::Elsewhere { number: number.unwrap_or_default(), oldest, newest })?;
+        let key = self.key_until(self.start + wanted as u64).ok_or(NotShown::NoKey)?;
+        self.at(key).ok_or(NotShown::NoKey)
     }
 
     /// Position of the oldest frame.
@@ -257,6 +296,20 @@ mod tests {
         assert_eq!(ring.range(), Some((20, 45)));
         assert_eq!(ring.key_until(39), Some(30));
         assert_eq!(ring.key_until(19), None);
+    }
+
+    #[test]
+    fn of_video_a_key_frame_is_shown() {
+        let mut ring = FrameRing::new(RingLimits { bytes: usize::MAX, time: Span::MAX });
+        let shown = |ring: &FrameRing<()>, number| ring.shown(number).map(|frame| frame.number);
+        assert_eq!(shown(&ring, None), Err(NotShown::Empty));
+        (10..=25).for_each(|number| drop(push(&mut ring, coded(number))));
+        assert_eq!([None, Some(20), Some(19)].map(|number| shown(&ring, number)), [Ok(20), Ok(20), Ok(10)]);
+        let elsewhere = NotShown::Elsewhere { number: 9, oldest: 10, newest: 25 };
+        assert_eq!(shown(&ring, Some(9)), Err(elsewhere));
+        let mut pictures = FrameRing::new(RingLimits { bytes: usize::MAX, time: Span::MAX });
+        (1..=3).for_each(|number| drop(push(&mut pictures, frame(number, 1))));
+        assert_eq!([None, Some(2)].map(|number| shown(&pictures, number)), [Ok(3), Ok(2)]);
     }
 
     #[test]

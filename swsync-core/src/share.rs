@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::bounded;
 use crate::manifest::MAX_PATH;
-use crate::message::{MessageError, decode, encode};
+use crate::message::{self, MessageError};
 use crate::name::OrderId;
 use crate::order::MAX_STILLS;
 use crate::time::{Realtime, Rig, Timestamp};
@@ -269,11 +269,7 @@ pub struct FileDigest {
 /// A reply as it is sent.
 #[must_use]
 pub fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
-    let mut framed = encode(reply);
-    framed.reserve_exact(1 + bytes.len());
-    framed.push(b'\n'); // JSON on one line holds none
-    framed.extend_from_slice(bytes);
-    framed
+    message::frame(reply, bytes)
 }
 
 /// The reply and the bytes that follow it.
@@ -281,13 +277,7 @@ pub fn frame(reply: &FileReply, bytes: &[u8]) -> Vec<u8> {
 /// # Errors
 /// [`MessageError`]: bytes from a network can be anything.
 pub fn unframe(framed: &[u8]) -> Result<(FileReply, &[u8]), MessageError> {
-    let end = framed.iter().position(|byte| *byte == b'\n').unwrap_or(framed.len());
-    let bytes = framed.get(end + 1..).unwrap_or_default();
-    let most = usize::try_from(MAX_CHUNK).unwrap_or(usize::MAX);
-    match bytes.len() {
-        length if length > most => Err(MessageError::TooLong(length, most)),
-        _ => Ok((decode(&framed[..end])?, bytes)),
-    }
+    message::unframe(framed, usize::try_from(MAX_CHUNK).unwrap_or(usize::MAX))
 }
 
 /// The name of a file of a take. Whether it stays in the folder is checked by whoever opens it.
@@ -320,6 +310,7 @@ fn optional_hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::{decode, encode};
 
     #[test]
     fn any_bytes_may_follow_a_reply() {

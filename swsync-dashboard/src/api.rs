@@ -25,7 +25,7 @@ use crate::json::{Body, Json};
 use crate::orders::{OrderState, Stage};
 use crate::requests::{LoginRequest, RecordRequest, ShootRequest, ToQuery, Wanted, names};
 use crate::state::{Dashboard, blocking};
-use crate::{pages, settings, takes};
+use crate::{pages, peeks, settings, takes};
 
 /// What handlers get.
 pub type Dash = State<Arc<Dashboard>>;
@@ -59,6 +59,8 @@ pub fn routes() -> Vec<Route> {
         route("get", "/api/v1/status", get(status)),
         route("get", "/api/v1/events", get(events)),
         route("get", "/api/v1/history", get(history)),
+        route("get", "/api/v1/devices/{device}/thumbnail", get(peeks::thumbnail)),
+        route("get", "/api/v1/exchanges", get(peeks::exchanges)),
         route("post", "/api/v1/shoot", post(shoot)),
         route("post", "/api/v1/record", post(record)),
         route("get", "/api/v1/orders", get(orders)),
@@ -74,6 +76,7 @@ pub fn routes() -> Vec<Route> {
         route("post", "/api/v1/presets/{preset}/apply", post(settings::apply)),
         route("get", "/api/v1/takes", get(takes::list)),
         route("get", "/api/v1/takes/{order}/frames", get(takes::frames)),
+        route("get", "/api/v1/takes/{order}/certificate", get(takes::certificate)),
         route("get", "/api/v1/takes/{order}/zip", get(takes::zip)),
         route("put", "/api/v1/takes/{order}/note", put(takes::note)),
         route("get", "/api/v1/takes/{order}/devices/{device}/file", get(takes::file)),

@@ -35,6 +35,9 @@ pub struct DashboardArgs {
     /// Time from one question to the devices to the next.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::positive)]
     pub every: Duration,
+    /// End once standard input is closed: for programs that start this one, and may be killed.
+    #[arg(long)]
+    pub while_stdin: bool,
     /// Print where the page is as one JSON document.
     #[arg(long)]
     pub json: bool,

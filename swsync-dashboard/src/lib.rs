@@ -23,6 +23,7 @@ mod live;
 pub mod openapi;
 mod orders;
 mod pages;
+mod peeks;
 mod pictures;
 mod rates;
 mod requests;

@@ -12,11 +12,13 @@ use swsync_cli::documents::{
     TakesJson,
 };
 use swsync_cli::error_report::ErrorDocument;
+use swsync_core::certificate::TakeCertificate;
 
 use crate::api::{EndedDocument, HistoryQuery, LoginDocument, WaitQuery};
 use crate::history::Sample;
 use crate::live::{ChangeEvent, StateEvent};
 use crate::orders::OrderState;
+use crate::peeks::{DeviceExchanges, ExchangesQuery, ThumbnailQuery};
 use crate::requests::{
     LockRequest, LoginRequest, NoteRequest, RecordRequest, SavePresetRequest, SetRequest, ShootRequest,
     ToQuery, ToRequest,
@@ -94,6 +96,8 @@ fn operations() -> Vec<Operation> {
         op("get", "/api/v1/status", "What `swsync status --json` prints.", Json(OK, of::<StatusDocument>)),
         op("get", "/api/v1/events", "Server-sent events: `state` (StateEvent) first, then `change` (ChangeEvent) once a second, and `order` (OrderState) whenever an answer comes.", Other(&["text/event-stream"])),
         op("get", "/api/v1/history", "Samples of the last ten minutes, by device: [ms since 1970, phase error in us, clock 1 sigma in us, round trip in us].", Json(OK, of::<BTreeMap<String, Vec<Sample>>>)).query::<HistoryQuery>(),
+        op("get", "/api/v1/devices/{device}/thumbnail", "A frame of the device's ring as a small picture, made by the device. The fields swsync-frame and swsync-at-ms of the answer say which. An error says why there is none.", Other(&["image/jpeg"])).query::<ThumbnailQuery>(),
+        op("get", "/api/v1/exchanges", "The recent exchanges of devices' clocks with their time server, by device.", Json(OK, of::<BTreeMap<String, DeviceExchanges>>)).query::<ExchangesQuery>(),
         op("post", "/api/v1/shoot", "Give an order as `swsync shoot` does. The answer says that it was given, not that anything is saved.", Json(ACCEPTED, of::<GivenDocument>)).body::<ShootRequest>().conflict(of::<NotReadyDocument>),
         op("post", "/api/v1/record", "Give an order as `swsync record` does.", Json(ACCEPTED, of::<GivenDocument>)).body::<RecordRequest>().conflict(of::<NotReadyDocument>),
         op("get", "/api/v1/orders", "The orders that were given here lately.", Json(OK, of::<Vec<OrderState>>)),
@@ -109,6 +113,7 @@ fn operations() -> Vec<Operation> {
         op("post", "/api/v1/presets/{preset}/apply", "Set the cameras to a preset.", Json(OK, of::<PresetResult>)).body::<ToRequest>(),
         op("get", "/api/v1/takes", "What `swsync takes --json` prints.", Json(OK, of::<TakesJson>)),
         op("get", "/api/v1/takes/{order}/frames", "The frames of a take on each device.", Json(OK, of::<FramesDocument>)),
+        op("get", "/api/v1/takes/{order}/certificate", "What `swsync certify --json` prints: how far pictures of one number may be apart.", Json(OK, of::<TakeCertificate>)),
         op("get", "/api/v1/takes/{order}/zip", "All files of a take. MISSING.txt in it lists what could not be read.", Other(&["application/zip"])),
         op("put", "/api/v1/takes/{order}/note", "Write a note on a take, as `swsync note` does.", Json(OK, of::<NoteJson>)).body::<NoteRequest>(),
         op("get", "/api/v1/takes/{order}/devices/{device}/file", "A file of a take, or the picture in it, scaled.", Other(&["application/octet-stream", "image/jpeg"])).query::<FileQuery>(),

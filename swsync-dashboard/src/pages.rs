@@ -22,7 +22,9 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/shutter.js", JS, include_str!("../web/shutter.js")),
     ("/results.js", JS, include_str!("../web/results.js")),
     ("/plots.js", JS, include_str!("../web/plots.js")),
+    ("/wedge.js", JS, include_str!("../web/wedge.js")),
     ("/settings.js", JS, include_str!("../web/settings.js")),
+    ("/thumbnails.js", JS, include_str!("../web/thumbnails.js")),
     ("/takes.js", JS, include_str!("../web/takes.js")),
     ("/icon.svg", SVG, include_str!("../web/icon.svg")),
 ];

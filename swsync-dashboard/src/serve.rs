@@ -140,6 +140,13 @@ pub fn run(args: &DashboardArgs) -> anyhow::Result<ExitCode> {
         tell(args, &server);
     }
     std::io::stdout().flush().context("standard output")?;
+    if args.while_stdin {
+        std::thread::spawn(|| {
+            // Whether it is closed or fails: whoever has started this is gone.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            std::process::exit(0);
+        });
+    }
     server.wait()?;
     Ok(ExitCode::SUCCESS)
 }

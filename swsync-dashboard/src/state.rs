@@ -12,6 +12,7 @@ use crate::events::Events;
 use crate::failure::Failure;
 use crate::live::Live;
 use crate::orders::Orders;
+use crate::peeks::Peeks;
 use crate::pictures::Pictures;
 
 /// The dashboard of a rig.
@@ -28,6 +29,7 @@ pub struct Dashboard {
     pub(crate) events: Events,
     pub(crate) orders: Orders,
     pub(crate) pictures: Pictures,
+    pub(crate) peeks: Peeks,
 }
 
 /// A rig has nothing to print.
@@ -52,6 +54,7 @@ impl Dashboard {
             events: Events::default(),
             orders: Orders::default(),
             pictures: Pictures::default(),
+            peeks: Peeks::default(),
         })
     }
 

@@ -15,7 +15,8 @@ use swsync_client::removal::wall_clock;
 use swsync_client::rig_takes::{OrderTake, RigTakes};
 use swsync_client::share::TakeNote;
 use swsync_client::{Rig, host_name, in_parallel};
-use swsync_core::certificate;
+use swsync_core::certificate::{self, DEFAULT_MAX_ERROR, TakeCertificate, TakeCertifier};
+use swsync_core::frame::FrameInfo;
 use swsync_core::manifest::{FRAMES_JSONL, FrameRecord, TAKE_JSON, Take};
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::Targets;
@@ -112,25 +113,73 @@ pub async fn frames(
     .await
 }
 
+/// A manifest of a device's part, or why it cannot be read.
+fn manifest(rig: &Rig, order: &OrderId, device: &DeviceId, path: &str) -> Result<Vec<u8>, String> {
+    let file = FileId { order: order.clone(), device: device.clone(), path: path.to_owned() };
+    read_whole(rig, &file, LARGEST_MANIFEST).map_err(|failure| match failure {
+        Failure::Error(_, report) => report.message,
+        Failure::Conflict(document) => document.to_string(),
+    })
+}
+
+/// The records of a part, without those whose files were removed again.
+fn records(text: &[u8], take: Option<&Take>) -> Vec<FrameRecord> {
+    let text = String::from_utf8_lossy(text);
+    // The last line of a take under way may be half written.
+    let records = text.lines().filter_map(|line| FrameRecord::from_line(line).ok());
+    let is_there = |record: &FrameRecord| take.is_none_or(|take| !take.is_removed(record.info.number));
+    records.filter(is_there).collect()
+}
+
+/// `GET /api/v1/takes/{order}/certificate`.
+pub async fn certificate(
+    State(dashboard): Dash,
+    Named(order): Named<OrderId>,
+) -> Result<Json<TakeCertificate>, Failure> {
+    let rig = dashboard.rig()?;
+    blocking(move || {
+        let take = find(&rig, &order)?;
+        let mut parts = in_parallel(PARALLEL, take.parts.keys(), |device| {
+            let read = |path| manifest(&rig, &order, device, path);
+            (device.clone(), read(TAKE_JSON).and_then(|take| Ok((take, read(FRAMES_JSONL)?))))
+        });
+        parts.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut certifier = TakeCertifier::new(order.clone());
+        for device in &take.lacking {
+            certifier.add_problem(format!("{device} has nothing of it"));
+        }
+        for (device, part) in parts {
+            let part = part.and_then(|(take, text)| {
+                let take = Take::from_json(&take).map_err(|error| error.to_string())?;
+                Ok((records(&text, Some(&take)), take))
+            });
+            match part {
+                Ok((records, take)) => {
+                    if !take.complete {
+                        certifier.add_problem(format!("the part of {device} is not finished"));
+                    }
+                    let each = |each: &mut dyn FnMut(&FrameInfo)| {
+                        records.iter().for_each(|record| each(&record.info));
+                        Ok::<_, std::convert::Infallible>(())
+                    };
+                    let Ok(()) = certifier.add_part(&device, take.grid, each);
+                }
+                Err(why) => certifier.add_problem(format!("the part of {device} cannot be read: {why}")),
+            }
+        }
+        Ok(Json(certifier.finish(Some(DEFAULT_MAX_ERROR))))
+    })
+    .await
+}
+
 fn frames_of(rig: &Rig, order: &OrderId, device: &DeviceId) -> DeviceFrames {
-    let read = |path: &str| {
-        let file = FileId { order: order.clone(), device: device.clone(), path: path.to_owned() };
-        read_whole(rig, &file, LARGEST_MANIFEST).map_err(|failure| match failure {
-            Failure::Error(_, report) => report.message,
-            Failure::Conflict(document) => document.to_string(),
-        })
-    };
+    let read = |path| manifest(rig, order, device, path);
     let take = read(TAKE_JSON).ok().and_then(|text| Take::from_json(&text).ok());
     let media = take.as_ref().map(|take| take.caps.split(',').next().unwrap_or_default().trim().to_owned());
     let (mut frames, mut problem) = (Vec::new(), None);
     match read(FRAMES_JSONL) {
         Ok(text) => {
-            let text = String::from_utf8_lossy(&text);
-            // The last line of a take under way may be half written.
-            let records = text.lines().filter_map(|line| FrameRecord::from_line(line).ok());
-            let is_there =
-                |record: &FrameRecord| take.as_ref().is_none_or(|take| !take.is_removed(record.info.number));
-            frames.extend(records.filter(is_there).map(Frame::of));
+            frames.extend(records(&text, take.as_ref()).into_iter().map(Frame::of));
             frames.sort_by_key(|frame: &Frame| frame.number);
             frames.dedup_by_key(|frame| frame.number);
             if frames.len() > MOST_FRAMES {

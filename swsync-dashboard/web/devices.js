@@ -2,6 +2,7 @@
 
 import { el, micros, NOTHING, setText, span, svg } from "./text.js";
 import { isStale, state } from "./rig.js";
+import { forget, thumbnailOf } from "./thumbnails.js";
 
 const STATES = { ready: "● ready", "not-ready": "▲ not ready", silent: "✕ silent" };
 const tiles = new Map();
@@ -37,7 +38,7 @@ function makeTile(device) {
     svg("line", { class: "zero", x1: 0, x2: 60, y1: 10, y2: 10 }), parts.trace);
   setText(parts.name, device);
   const item = el("li", { class: "tile", "data-device": device },
-    el("div", { class: "head" }, parts.name, parts.state), parts.why, parts.values, parts.spark, parts.more);
+    el("div", { class: "head" }, parts.name, parts.state), parts.why, thumbnailOf(device), parts.values, parts.spark, parts.more);
   return { item, parts };
 }
 
@@ -99,7 +100,7 @@ export function renderDevices() {
   root.classList.toggle("stale", isStale());
   root.classList.toggle("many", Object.keys(state.devices).length > 24);
   const sections = arranged();
-  for (const device of tiles.keys()) if (!state.devices[device]) tiles.delete(device);
+  for (const device of tiles.keys()) if (!state.devices[device]) { tiles.delete(device); forget(device); }
   for (const device of Object.keys(state.devices)) if (!tiles.has(device)) tiles.set(device, makeTile(device));
   // Tiles move only if the arrangement has changed.
   const arrangement = JSON.stringify(sections);

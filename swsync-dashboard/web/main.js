@@ -8,6 +8,7 @@ import { startResults } from "./results.js";
 import { hidePlots, showPlots } from "./plots.js";
 import { showSettings } from "./settings.js";
 import { showTakes, startTakes } from "./takes.js";
+import { startThumbnails } from "./thumbnails.js";
 
 const $ = (id) => document.getElementById(id);
 const VIEWS = ["shoot", "devices", "takes", "settings", "plots"];
@@ -94,6 +95,7 @@ setInterval(() => setText($("times"), timeOfDay(serverNow())), 1000);
 startShutter();
 startResults();
 startTakes();
+startThumbnails();
 start();
 show();
 begin();

@@ -2,9 +2,12 @@
 
 import { el, micros, setText, svg, timeOfDay } from "./text.js";
 import { api, isStale, serverNow, state } from "./rig.js";
+import { ceiling, wedge } from "./wedge.js";
 
 const COLORS = 6;
 const MINUTES = 10;
+/** Devices whose exchanges can be asked for at once. */
+const MOST_WEDGES = 16;
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [640, 190, 64, 22];
 const PLOTS = [
   ["Phase error: a frame's time minus its grid instant", 1, true],
@@ -24,12 +27,6 @@ function line(samples, index, x, y) {
     pen = "L";
   }
   return path;
-}
-
-/** A round number at least as large as `value`. */
-function ceiling(value) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value) ?? value;
 }
 
 function plot(title, index, isSigned, history) {
@@ -62,9 +59,14 @@ async function draw() {
   const holder = root.querySelector(".drawn");
   if (!holder || !chosen.size) { if (holder) holder.replaceChildren(el("p", { class: "faint" }, "Choose devices.")); return; }
   try {
-    const history = await api("GET", `/api/v1/history?devices=${[...chosen].join(",")}`);
+    const devices = [...chosen];
+    // The colours of both follow the devices by name.
+    const told = devices.slice(0, MOST_WEDGES);
+    const [history, exchanges] = await Promise.all([api("GET", `/api/v1/history?devices=${devices.join(",")}`), api("GET", `/api/v1/exchanges?devices=${told.join(",")}`)]);
+    const ofAll = Object.fromEntries(Object.keys(history).map((device) => [device, exchanges[device] ?? { exchanges: [], problem: null }]));
     const legend = el("p", { class: "legend" }, Object.keys(history).map((device, color) => el("span", {}, el("span", { class: `dash c${color % COLORS}`, "aria-hidden": "true" }, "━ "), device)));
     holder.replaceChildren(legend, ...PLOTS.map(([title, index, isSigned]) => plot(title, index, isSigned, history)),
+      wedge(ofAll),
       el("p", { class: "faint" }, `As of ${timeOfDay(serverNow())}. Gaps: the device did not answer.`));
   } catch (error) {
     setText(holder, isStale() ? "The dashboard does not answer." : error.message);

@@ -61,7 +61,7 @@ function figure(order, answer, number, onend) {
     facts.push(`phase ${nanos(run.info.phase_error_ns)}`, `clock 1σ ${nanos(run.info.clock_uncertainty_ns)}`);
   } else {
     const lost = answer.outcome !== "answered" || (answer.frames || []).some((run) => ["missed", "failed", "partly"].includes(run.fate));
-    box = el("div", { class: lost ? "picture missed" : "picture" }, lost ? `✕ ${missedText(answer)}` : "saved, no picture to show here");
+    box = el("div", { class: lost ? "picture missed" : "picture" }, lost ? `✕ ${missedText(answer)}` : "saved; its frames are in the take");
     onend();
   }
   return el("figure", { "data-result": answer.device }, box,

@@ -102,6 +102,8 @@ function show(order, take, devices) {
       setText(noted, answer.without.length ? `Not on ${answer.without.map((one) => `${one.device}: ${one.why}`).join("; ")}` : `Noted on ${plural(answer.devices.length, "device")}.`);
     } catch (error) { noted.className = "bad"; setText(noted, explain(error)); }
   };
+  const certificate = el("div", { class: "card", id: "certificate" }, el("h3", {}, "Certificate"), el("p", { class: "faint" }, "Reading what each device has noted…"));
+  certify(order, certificate);
   root().replaceChildren(
     el("p", {}, el("a", { href: "#takes" }, "← all takes")),
     el("div", { class: "card result" }, el("h3", {}, order),
@@ -110,10 +112,25 @@ function show(order, take, devices) {
       ...(take ? take.lacking : []).map((device) => el("p", { class: "bad" }, `${device} has nothing of it.`)),
       all.length > 1 ? el("div", { class: "row" }, el("button", { type: "button", "aria-label": "One frame back", onclick: () => go(at - 1) }, "◀"), el("button", { type: "button", "aria-label": "One frame on", onclick: () => go(at + 1) }, "▶"), label) : label,
       all.length > 1 ? range : null, grid),
+    certificate,
     el("form", { class: "card row", onsubmit: save }, el("label", { for: "note" }, "Note"), note, el("button", { type: "submit", disabled: state.readOnly }, "Save note"), noted),
     el("p", { class: "row" }, el("a", { class: "button", href: `/api/v1/takes/${order}/zip`, download: `${order}.zip` }, "Download all as zip"),
-      el("span", { class: "faint" }, "For a report with plots and its certificate: ", el("code", {}, `swsync collect takes ${order}`), ", then ", el("code", {}, `swsync report takes/${order}`))));
+      el("span", { class: "faint" }, "For a report with plots: ", el("code", {}, `swsync collect takes ${order}`), ", then ", el("code", {}, `swsync report takes/${order}`))));
   draw();
+}
+
+/** What the manifests of all devices prove, as words. */
+async function certify(order, holder) {
+  try {
+    const certificate = await api("GET", `/api/v1/takes/${order}/certificate`);
+    const worst = certificate.numbers.reduce((most, one) => (one.worst_ns !== null && one.worst_ns > (most ? most.worst_ns : -1) ? one : most), null);
+    const verdict = certificate.worst_ns === null ? "How far pictures of one number may be apart is not proven." : `Pictures of one number are at most ${nanos(certificate.worst_ns)} apart${certificate.max_error_ns === null ? "" : `; the limit is ${nanos(certificate.max_error_ns)}`}.`;
+    const rows = certificate.devices.map((part) => el("tr", {}, el("th", { scope: "row" }, part.device), el("td", { class: "number" }, String(part.frames)), el("td", { class: "number" }, nanos(part.worst_ns))));
+    holder.replaceChildren(el("h3", {}, "Certificate"), el("p", { class: certificate.passes ? "good" : "bad" }, `${certificate.passes ? "Proven" : certificate.worst_ns === null || certificate.problems.length ? "NOT proven" : "More than the limit"}: ${verdict}`),
+      ...(worst ? [el("p", { class: "faint" }, `The worst is frame ${worst.number}${worst.devices.length ? `, of ${worst.devices.join(" and ")}` : ""}.`)] : []),
+      ...certificate.problems.map((problem) => el("p", { class: "bad" }, problem)),
+      el("details", {}, el("summary", {}, "By device"), el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["Device", "Frames", "Within"].map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, rows)))));
+  } catch (error) { holder.replaceChildren(el("h3", {}, "Certificate"), el("p", { class: "bad" }, explain(error))); }
 }
 
 export function showTakes(order) {

@@ -3,10 +3,12 @@
 use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
 use swsync_core::centre::{CentreReply, CentreRequest};
 use swsync_core::doctor::Diagnosis;
+use swsync_core::exchanges::ClockExchanges;
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
 use swsync_core::place::{PlaceChange, PlaceReply};
 use swsync_core::status::Status;
+use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 
 use crate::ControlError;
 
@@ -43,6 +45,17 @@ pub trait DeviceHandler: Send + Sync {
     fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
         let _ = request;
         reply.refuse("this device does not see the pixels of a camera");
+    }
+
+    /// Makes a small picture of a frame, and replies with it.
+    fn handle_thumbnail(&self, request: ThumbnailRequest, reply: Reply<ThumbnailReply>) {
+        let _ = request;
+        reply.refuse("this device does not see the pixels of a camera");
+    }
+
+    /// The recent exchanges of its clock with the time server. `None`: its clock does not come from one.
+    fn exchanges(&self) -> Option<ClockExchanges> {
+        None
     }
 
     /// What is wrong with the device and its host. Unlike the others, this is called on a thread of its own, one at a time, and may take

@@ -47,6 +47,15 @@ pub fn host_name() -> String {
     name.split('.').next().unwrap_or_default().to_owned()
 }
 
+/// Has the calling thread run when no other of the host wants to: `niceness` is 1 to 19. On Linux the priority belongs to a thread, and the
+/// kernel derives from it that at the disk.
+///
+/// # Errors
+/// The system does not allow it.
+pub fn lower_priority(niceness: i32) -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(Some(rustix::thread::gettid()), niceness)?)
+}
+
 /// The first port. All are below those of outgoing connections (`ip_local_port_range`, from 32768).
 const FIRST_PORT: u16 = 16_384;
 const PORTS: u16 = 16_000;

@@ -11,6 +11,8 @@
 //! | `.../status` | `Status` out |
 //! | `.../name` | a `PlaceChange` in, `PlaceReply` out |
 //! | `.../centre` | a `CentreRequest` in, `CentreReply` out |
+//! | `.../thumbnail` | a `ThumbnailRequest` in, `ThumbnailReply` and a JPEG out |
+//! | `.../exchanges` | the recent exchanges of its clock (`ExchangesReply`) out |
 //! | `.../identify` | an `IdentifyRequest` in, `IdentifyReply` out |
 //! | `.../doctor` | `Diagnosis` out, after some seconds |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
@@ -56,6 +58,8 @@ pub(crate) enum QueryKind {
     Name,
     Identify,
     Centre,
+    Thumbnail,
+    Exchanges,
     Doctor,
     Claim,
     Serve,
@@ -63,7 +67,7 @@ pub(crate) enum QueryKind {
 }
 
 impl QueryKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Order,
         Self::Offer,
         Self::Command,
@@ -72,6 +76,8 @@ impl QueryKind {
         Self::Name,
         Self::Identify,
         Self::Centre,
+        Self::Thumbnail,
+        Self::Exchanges,
         Self::Doctor,
         Self::Claim,
         Self::Serve,
@@ -90,6 +96,8 @@ impl fmt::Display for QueryKind {
             Self::Name => "name",
             Self::Identify => "identify",
             Self::Centre => "centre",
+            Self::Thumbnail => "thumbnail",
+            Self::Exchanges => "exchanges",
             Self::Doctor => "doctor",
             Self::Claim => "claim",
             Self::Serve => "serve",

@@ -10,11 +10,12 @@ use serde::de::DeserializeOwned;
 use swsync_core::camera_settings::SettingsRequest;
 use swsync_core::centre::CentreRequest;
 use swsync_core::identify::IdentifyRequest;
-use swsync_core::message::{decode_request, encode};
+use swsync_core::message::{decode_request, encode, frame};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
 use swsync_core::place::PlaceChange;
 use swsync_core::status::Status;
+use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 use zenoh::Wait;
 use zenoh::liveliness::LivelinessToken;
 use zenoh::query::{Query, Queryable};
@@ -28,6 +29,12 @@ use crate::{ControlError, DeviceHandler, Reply, Session};
 
 /// Refused messages are logged at most this often: a stranger must not fill the log.
 const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What a device replies to a query that its version does not know.
+pub(crate) const UNKNOWN: &str = "this query asks for nothing that a device knows";
+
+/// Why a device cannot tell of its exchanges.
+const NO_EXCHANGES: &str = "its clock asks no time server over the network";
 
 /// What a member declares in the network. The fields are dropped in this order: a member that does not answer must not be present.
 pub(crate) struct Declared {
@@ -75,7 +82,7 @@ impl Answers {
             .declare_queryable(keys.queries(&self.member))
             .callback(move |query| match Keys::kind_of(query.key_expr()) {
                 Some(kind) => answers.answer(query, &own.query(&answers.member, kind), kind),
-                None => refuse(&query, "this query asks for nothing that a device knows".into()),
+                None => refuse(&query, UNKNOWN.into()),
             })
             .wait()
             .map_err(|source| ControlError::zenoh("take orders", source))?;
@@ -124,6 +131,15 @@ impl Answers {
                     self.handler.handle_centre(request, later(query, key));
                 }
             }
+            QueryKind::Thumbnail => {
+                if let Some(request) = parse::<ThumbnailRequest>(&query, &self.warnings) {
+                    self.handler.handle_thumbnail(request, later_picture(query, key));
+                }
+            }
+            QueryKind::Exchanges => match self.handler.exchanges() {
+                Some(exchanges) => respond(&query, key, encode(&exchanges)),
+                None => refuse(&query, NO_EXCHANGES.into()),
+            },
             QueryKind::Doctor => self.examination.answer(query, key, &self.handler),
             QueryKind::Claim => {
                 if let Some(claim) = parse::<IdClaim>(&query, &self.warnings) {
@@ -157,6 +173,15 @@ fn parse<M: DeserializeOwned>(query: &Query, warnings: &WarningLimit) -> Option<
     }
     refuse(query, why);
     None
+}
+
+/// As [`later`], with the picture behind the reply.
+fn later_picture(query: Query, key: &str) -> Reply<ThumbnailReply> {
+    let key = key.to_owned();
+    Reply::new(move |answer: Result<&ThumbnailReply, &str>| match answer {
+        Ok(answer) => respond(&query, &key, frame(answer, &answer.jpeg)),
+        Err(why) => refuse(&query, why.to_owned()),
+    })
 }
 
 /// Handles an order whose reply is its answer.

@@ -351,15 +351,23 @@ impl RigSettings {
         if let Some(path) = self.value(Setting::KeyFile).filter(|_| key_origin.is_given()) {
             key_file::read(path).map_err(|source| SettingsError::Key { origin: key_origin, source })?;
         }
-        let (mut listen, mut connect) = (self.endpoints(Setting::Listen), self.endpoints(Setting::Connect));
-        if !self.origin(Setting::Listen).is_given() {
-            for address in listen.drain(..).map(|endpoint| reachable(&endpoint)) {
-                if !connect.contains(&address) {
-                    connect.push(address);
-                }
+        match self.origin(Setting::Listen).is_given() {
+            true => self.config_with(self.endpoints(Setting::Listen), self.endpoints(Setting::Connect)),
+            false => self.config_with(Vec::new(), self.for_visitor()),
+        }
+    }
+
+    /// Where a program on the host of a device reaches the rig: where the device connects to, and where it listens itself.
+    #[must_use]
+    pub fn for_visitor(&self) -> Vec<String> {
+        let mut connect = self.endpoints(Setting::Connect);
+        for address in self.endpoints(Setting::Listen).iter().map(|endpoint| reachable(endpoint)) {
+            // A port that is chosen by the system is not known.
+            if !connect.contains(&address) && !address.ends_with(":0") {
+                connect.push(address);
             }
         }
-        self.config_with(listen, connect)
+        connect
     }
 
     fn config_with(&self, listen: Vec<String>, connect: Vec<String>) -> Result<RigConfig, SettingsError> {

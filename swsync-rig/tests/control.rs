@@ -15,8 +15,9 @@ use devices::{Device, Lab, name, order};
 use swsync_core::message::{MAX_MESSAGE, encode};
 use swsync_core::order::FrameOutcome;
 use swsync_core::place::{Change, PlaceChange};
+use swsync_core::thumbnail::ThumbnailRequest;
 use swsync_core::time_service::{AdvertKind, TimeAdvert};
-use swsync_rig::{ControlError, DeviceOutcome, RigConfig, Session, TimeChannel};
+use swsync_rig::{ControlError, DeviceOutcome, PeekError, RigConfig, Session, TimeChannel};
 use zenoh::Wait;
 
 /// Generous: only a failing test waits this long.
@@ -70,6 +71,47 @@ fn a_device_is_given_its_group_and_place() {
     assert_eq!(places.collect::<Vec<_>>(), ["-", "left 3"]);
     let why = visitor.name_device(&name("c"), &change, TIMEOUT).unwrap_err();
     assert_eq!(why, "is not in the rig");
+}
+
+#[test]
+fn one_device_is_looked_at() {
+    let lab = Lab::new();
+    let _devices = ["a", "b"].map(|id| lab.device(id));
+    let visitor = lab.visitor();
+    let _ = visitor.roster(TIMEOUT); // until both are seen
+    let look =
+        |device, frame, width| visitor.thumbnail(&name(device), ThumbnailRequest { frame, width }, TIMEOUT);
+    let newest = look("a", None, 16).unwrap();
+    assert_eq!((newest.device, newest.frame, newest.jpeg.len()), (name("a"), 9, 1_602));
+    assert_eq!(look("a", Some(5), 640).unwrap().frame, 5);
+    let (device, why) = (name("b"), "its frames are encoded video".to_owned());
+    assert_eq!(look("b", None, 16), Err(PeekError::Refused { device, why }));
+    assert_eq!(look("c", None, 16), Err(PeekError::Absent(name("c"))));
+    let error = look("a", None, 641).unwrap_err().to_string();
+    assert!(error.contains("width 641 is not 16 to 640"), "{error}");
+    let error = visitor.exchanges(&name("a"), TIMEOUT).unwrap_err().to_string();
+    assert_eq!(error, "its clock asks no time server over the network");
+}
+
+#[test]
+fn a_device_whose_swsync_is_older_is_told_apart() {
+    let lab = Lab::new();
+    let _device = lab.device("b");
+    let stranger = lab.stranger();
+    let old = format!("swsync/{}/device/old/1", lab.rig());
+    // What devices reply to a query that they do not know.
+    let refusal = encode(&serde_json::json!({ "why": "this query asks for nothing that a device knows" }));
+    let _queryable = stranger
+        .declare_queryable(format!("{old}/*"))
+        .callback(move |query| query.reply_err(refusal.clone()).wait().unwrap())
+        .wait()
+        .unwrap();
+    let _token = stranger.liveliness().declare_token(old).wait().unwrap();
+    let visitor = lab.visitor();
+    wait_for_roster(&visitor, 2);
+    let request = ThumbnailRequest { frame: None, width: 320 };
+    assert_eq!(visitor.thumbnail(&name("old"), request, TIMEOUT), Err(PeekError::Older(name("old"))));
+    assert_eq!(visitor.exchanges(&name("old"), TIMEOUT), Err(PeekError::Older(name("old"))));
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod kernel_clock;
 mod leader;
 mod node;
 mod publisher;
+mod recent;
 mod reference;
 mod resolver;
 mod rig_clock;

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use swsync_core::estimate::Exchange;
+use swsync_core::exchanges::ClockExchange;
 use swsync_core::frame::SyncState;
 use swsync_core::status::ClockStatus;
 use swsync_core::time::{Local, Rig, Skew, Span, Timestamp};
 use swsync_core::time_service::{ClockUpdate, Identity, LeadStart, RigTime, ServerStatus};
 
+use crate::recent::RecentExchanges;
 use crate::{AwakeReading, DeviceClock};
 
 /// A shorter sleep is none: the two clocks are not read at one instant.
@@ -32,6 +35,8 @@ pub struct RigClock {
     // Readers read the local clock under the lock, so none can combine an old reading with a newer
     // map: that could make time run backwards from one thread to another.
     kept: RwLock<Kept>,
+    /// Never locked together with `kept`.
+    recent: Mutex<RecentExchanges>,
 }
 
 /// Rig time, as it is kept.
@@ -55,7 +60,7 @@ impl RigClock {
     pub fn new(device: Arc<DeviceClock>) -> Self {
         let AwakeReading { local, slept } = awake(&device);
         let time = RigTime::unsynced(local, wall_of(&device));
-        Self { device, kept: RwLock::new(Kept { time, slept }) }
+        Self { device, kept: RwLock::new(Kept { time, slept }), recent: Mutex::default() }
     }
 
     /// A copy of the clock as it runs now: its user can go on by it while this clock begins anew.
@@ -106,6 +111,23 @@ impl RigClock {
     #[must_use]
     pub fn now(&self) -> Timestamp<Rig> {
         self.read(RigTime::now)
+    }
+
+    /// Remembers an exchange that the clock's estimate rests on. One that is remembered already is left out.
+    pub(crate) fn note_exchange(&self, exchange: Exchange) {
+        self.recent.lock().note(exchange);
+    }
+
+    /// The recent exchanges with the time server, the oldest first, against the clock as it is now. `None`: it follows no time server.
+    #[must_use]
+    pub fn exchanges(&self) -> Option<Vec<ClockExchange>> {
+        let recent = self.recent.lock().clone();
+        self.read(|time, now| {
+            let follows =
+                matches!(time.quality(now), SyncState::Synced | SyncState::Acquiring | SyncState::Holdover);
+            let told = recent.told(now, |local| time.rig_at(local));
+            (follows && !told.is_empty()).then_some(told)
+        })
     }
 
     /// How well rig time is known.

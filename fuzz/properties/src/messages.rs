@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use swsync_core::message::{decode, encode};
+use swsync_core::exchanges::{ClockExchanges, MAX_EXCHANGES};
+use swsync_core::message::{decode, encode, unframe as unframe_any};
 use swsync_core::ntp::MAX_HOPS;
 use swsync_core::order::{
     Acknowledgement, Answer, MAX_ANSWER_RUNS, MAX_OPEN, MAX_TARGETS, Order, OrderCommand, OrderRoster,
@@ -10,6 +11,7 @@ use swsync_core::order::{
 };
 use swsync_core::share::{FileReply, FileRequest, MAX_CHUNK, frame, unframe};
 use swsync_core::status::{MAX_LINES, Readiness, RigAgreement, Status, TimedStatus};
+use swsync_core::thumbnail::{MAX_THUMBNAIL, ThumbnailReply, ThumbnailRequest, WIDTHS};
 use swsync_core::time::{Span, Timestamp};
 use swsync_core::time_service::{Claim, MAX_ADDRESSES, TimeAdvert};
 
@@ -46,6 +48,15 @@ pub fn message(bytes: &[u8]) {
     read::<Answer>(bytes).iter().for_each(check_answer);
     read::<Status>(bytes).iter().for_each(check_status);
     read::<TimeAdvert>(bytes).iter().for_each(check_advert);
+    if let Some(request) = read::<ThumbnailRequest>(bytes) {
+        assert!(WIDTHS.contains(&request.width));
+    }
+    if let Ok((reply, picture)) = unframe_any::<ThumbnailReply>(bytes, MAX_THUMBNAIL) {
+        assert!(reply.jpeg.is_empty() && picture.len() <= MAX_THUMBNAIL);
+    }
+    if let Some(told) = read::<ClockExchanges>(bytes) {
+        assert!(told.exchanges.len() <= MAX_EXCHANGES);
+    }
 }
 
 fn check_order(order: &Order) {

@@ -28,6 +28,8 @@ mod shoot;
 mod source_info;
 mod stored_frame;
 mod stream_warnings;
+mod thumbnail;
+mod thumbnail_picture;
 mod worker;
 
 pub use device_description::DeviceDescription;

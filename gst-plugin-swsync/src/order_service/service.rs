@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use swsync_core::camera_settings::{SettingsLog, SettingsReply, SettingsRequest};
 use swsync_core::centre::{CentreReply, CentreRequest};
 use swsync_core::doctor::Diagnosis;
+use swsync_core::exchanges::ClockExchanges;
 use swsync_core::frame::{FrameInfo, SyncState};
 use swsync_core::grid::{FrameGrid, FrameNumber};
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
@@ -25,6 +26,7 @@ use swsync_core::order::{
 use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::ring::RingLimits;
 use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
+use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_host::doctor::Takes;
 use swsync_rig::{ControlError, DeviceHandler, Reply};
@@ -38,6 +40,7 @@ use super::identify::Identifier;
 use super::messages::served_message;
 use super::settings::control_error;
 use super::stored_frame::{StoredFrame, Stream};
+use super::thumbnail::Thumbnailer;
 use crate::caps::grid_of;
 use crate::clock::{SwsyncClock, status_of};
 
@@ -129,6 +132,7 @@ pub struct OrderService {
     begun: Instant,
     identifier: Identifier,
     centre: CentreAsker,
+    thumbnails: Thumbnailer,
 }
 
 impl OrderService {
@@ -159,6 +163,7 @@ impl OrderService {
             begun: Instant::now(),
             identifier: Identifier::new(),
             centre: CentreAsker::new(device.clone(), element.clone()),
+            thumbnails: Thumbnailer::new(device.clone()),
             accepting: Mutex::new(()),
             settings: CameraSettings::new(device.clone(), element.clone()),
             device,
@@ -596,6 +601,17 @@ impl DeviceHandler for OrderService {
 
     fn handle_centre(&self, request: CentreRequest, reply: Reply<CentreReply>) {
         self.centre.ask(request, reply);
+    }
+
+    fn handle_thumbnail(&self, request: ThumbnailRequest, reply: Reply<ThumbnailReply>) {
+        let shown = self.state.lock().queue.ring().shown(request.frame).cloned();
+        self.thumbnails.ask(request, shown.map(|frame| frame.payload).map_err(|why| why.to_string()), reply);
+    }
+
+    fn exchanges(&self) -> Option<ClockExchanges> {
+        let clock = self.clock()?;
+        let exchanges = clock.downcast_ref::<SwsyncClock>()?.rig().exchanges()?;
+        Some(ClockExchanges { device: self.device.clone(), exchanges })
     }
 
     fn diagnose(&self) -> Option<Diagnosis> {

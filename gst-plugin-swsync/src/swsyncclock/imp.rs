@@ -9,6 +9,7 @@ use swsync_core::frame::SyncState;
 use swsync_time::{DeviceClock, SIMULATED_CLOCK};
 
 use super::events::EventHandler;
+use super::page::Page;
 use super::properties::properties;
 use super::provided_clock::ProvidedClock;
 use super::settings::Settings;
@@ -24,6 +25,8 @@ enum State {
     Stopped,
     Started {
         source: Box<TimeSource>,
+        /// The rig's page, if it is served.
+        _page: Option<Page>,
     },
 }
 
@@ -165,7 +168,7 @@ impl SwsyncClockElement {
     /// Asks the time source, if the element is started.
     fn source<T>(&self, ask: impl FnOnce(&TimeSource) -> Option<T>) -> Option<T> {
         match &*self.state.lock() {
-            State::Started { source } => ask(source),
+            State::Started { source, .. } => ask(source),
             State::Stopped => None,
         }
     }
@@ -197,7 +200,9 @@ impl SwsyncClockElement {
             *self.wait.lock() = Some(wait.clone());
         }
         let source = Box::new(TimeSource::start(&settings, &events)?);
-        *self.state.lock() = State::Started { source };
+        let page = settings.dashboard.as_deref().filter(|address| !address.is_empty());
+        let page = page.map(|address| Page::start(address, &settings.resolved, self.obj().upcast_ref()));
+        *self.state.lock() = State::Started { source, _page: page.transpose()? };
         let waited = if settings.wait_sync { self.wait_for_sync(&settings, &wait) } else { Ok(()) };
         *self.wait.lock() = None;
         waited?;

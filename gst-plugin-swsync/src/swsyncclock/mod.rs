@@ -83,6 +83,7 @@
 mod events;
 mod imp;
 mod net_time_provider;
+mod page;
 mod properties;
 mod provided_clock;
 mod ptp;

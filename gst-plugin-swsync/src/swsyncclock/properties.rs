@@ -124,6 +124,12 @@ fn network_properties() -> Vec<glib::ParamSpec> {
             1..=100_000,
             DEFAULT_MAX_CLIENTS,
         ),
+        text(
+            "dashboard",
+            "Dashboard",
+            "Serve the rig's page and HTTP API at this address, as IP:port, while the element runs: the program swsync-dashboard is started for it. On one device is enough, whoever leads. 0.0.0.0:8080 lets phones open it; the address with its token is on standard error. Not set: no page",
+            None,
+        ),
         number(
             "net-time-provider",
             "Net time provider",

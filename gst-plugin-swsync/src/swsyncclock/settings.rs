@@ -63,6 +63,7 @@ pub struct Settings {
     pub ptp_domain: u32,
     pub ptp_interfaces: Option<String>,
     pub net_time_provider: u16,
+    pub dashboard: Option<String>,
 }
 
 /// A secret, which `Debug` does not show.
@@ -104,6 +105,7 @@ impl Default for Settings {
             ptp_domain: 0,
             ptp_interfaces: None,
             net_time_provider: 0,
+            dashboard: None,
         }
     }
 }
@@ -140,6 +142,7 @@ impl Settings {
             "ptp-domain" => self.ptp_domain = number(),
             "ptp-interfaces" => self.ptp_interfaces = text(),
             "net-time-provider" => self.net_time_provider = port(),
+            "dashboard" => self.dashboard = text(),
             name => {
                 let is_known = self.rig.set(name, value);
                 debug_assert!(is_known, "no property {name}");
@@ -172,6 +175,7 @@ impl Settings {
             "ptp-domain" => self.ptp_domain.to_value(),
             "ptp-interfaces" => self.ptp_interfaces.to_value(),
             "net-time-provider" => u32::from(self.net_time_provider).to_value(),
+            "dashboard" => self.dashboard.to_value(),
             name => return self.rig.get(name),
         })
     }

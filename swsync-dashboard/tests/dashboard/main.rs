@@ -69,6 +69,51 @@ fn a_press_is_answered_device_by_device_with_pictures() {
 }
 
 #[test]
+fn a_device_is_looked_at_only_if_somebody_looks() {
+    let rig = Rig::new(2);
+    let program = rig.dashboard(&[]);
+    wait_for(&program, 2);
+    assert_eq!((rig.looks(0), rig.looks(1)), (0, 0), "nobody looks");
+    let look =
+        |device: &str, query: &str| program.get(&format!("/api/v1/devices/{device}/thumbnail?{query}"));
+    // However many pages look at once, the device is asked once.
+    let at_once = || {
+        let before = rig.looks(0);
+        let begun = Instant::now();
+        let pages: Vec<_> = std::thread::scope(|scope| {
+            let pages = [(); 8].map(|()| scope.spawn(|| look("cam0", "width=160")));
+            pages.into_iter().map(|page| page.join().unwrap()).collect()
+        });
+        for page in &pages {
+            assert_eq!((page.status, page.field("content-type")), (200, Some("image/jpeg")), "{}", page.head);
+            assert_eq!(image::load_from_memory(&page.body).unwrap().width(), 160);
+        }
+        let age = begun.elapsed();
+        // On a busy machine they may come one after another.
+        (age < Duration::from_millis(300)).then(|| rig.looks(0) - before)
+    };
+    assert_eq!(until("eight pages look at once", at_once), 1);
+    let old = look("cam0", "width=64&frame=77");
+    assert_eq!((old.status, old.field("swsync-frame")), (200, Some("77")), "{}", old.head);
+    let none = look("cam1", "");
+    let why = none.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(none.status == 409 && why.starts_with("its frames are video/x-h264"), "{} {why}", none.status);
+    assert_eq!(look("nobody", "").status, 404);
+    assert_eq!(look("cam0", "width=641").status, 400);
+}
+
+#[test]
+fn the_exchanges_of_a_clock_are_told_or_why_there_are_none() {
+    let rig = Rig::new(2);
+    let program = rig.dashboard(&[]);
+    wait_for(&program, 2);
+    let told = program.get("/api/v1/exchanges?devices=cam0,cam1,gone").json();
+    assert_eq!(told["cam1"], json!({ "exchanges": [[1_500, 900.0, -12.0]], "problem": null }), "{told:#}");
+    assert_eq!(told["cam0"]["problem"], "its clock asks no time server over the network");
+    assert_eq!(told["gone"]["problem"], "gone is not in the rig now");
+}
+
+#[test]
 fn an_order_is_not_given_unless_those_that_it_needs_are_ready() {
     let rig = Rig::new(2);
     let program = rig.dashboard(&[]);
@@ -114,6 +159,11 @@ fn a_take_is_listed_noted_and_downloaded_whole() {
         all.iter().map(|frame| frame["number"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert!(numbers(0).len() == 3 && numbers(0) == numbers(1), "{frames:#}");
+    let certificate = program.get(&format!("/api/v1/takes/{order}/certificate")).json();
+    let parts = certificate["devices"].as_array().unwrap();
+    assert_eq!((parts.len(), certificate["numbers"].as_array().unwrap().len()), (2, 3), "{certificate:#}");
+    // By what the answers of this very order state.
+    assert_eq!(certificate["worst_ns"], done["document"]["bounds"]["worst_ns"], "{certificate:#}");
     let note = format!("/api/v1/takes/{order}/note");
     let noted = program.ask("PUT", &note, &[], Some(&json!({ "text": "second try" })));
     assert_eq!((noted.status, &noted.json()["note"]), (200, &json!("second try")));
@@ -141,7 +191,7 @@ fn a_take_is_listed_noted_and_downloaded_whole() {
 #[test]
 #[ignore = "takes a minute: cargo test -p swsync-dashboard --release -- --ignored --nocapture a_hundred"]
 fn a_hundred_devices_cost_little() {
-    let rig = Rig::new(100);
+    let rig = Rig::varying(100);
     let program = rig.dashboard(&["--every", "1s"]);
     wait_for(&program, 100);
     let mut events = program.events();
@@ -156,4 +206,17 @@ fn a_hundred_devices_cost_little() {
     let megabits = (events.bytes - bytes) as f64 * 8.0 / seconds / 1e6;
     println!("100 devices: {:.1} % of a core, {megabits:.3} Mbit/s to a page", cores * 100.0);
     assert!(cores < 0.2 && megabits < 2.0);
+}
+
+/// No test: a rig of so many devices without cameras and its page, until standard input is closed or the process ends. What
+/// tests/dashboard_deep.py looks at.
+#[test]
+#[ignore = "not a test: tests/dashboard_deep.py runs it"]
+fn a_rig_to_look_at() {
+    let devices = std::env::var("SWSYNC_STUBS").map_or(30, |count| count.parse().unwrap());
+    let rig = Rig::varying(devices);
+    let program = rig.dashboard(&["--every", "1s"]);
+    wait_for(&program, devices);
+    println!("{}", program.url);
+    drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
 }

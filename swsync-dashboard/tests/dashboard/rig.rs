@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use image::RgbImage;
 use swsync_cli::testing::{device_take, frame, status};
+use swsync_core::exchanges::{ClockExchange, ClockExchanges};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::Name;
 use swsync_core::order::{
@@ -16,7 +17,8 @@ use swsync_core::order::{
     TimeBasis,
 };
 use swsync_core::status::Status;
-use swsync_core::time::{Rig as RigTime, Timestamp};
+use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
+use swsync_core::time::{Rig as RigTime, Span, Timestamp};
 use swsync_rig::share::Share;
 use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session, key_file};
 use tempfile::TempDir;
@@ -33,6 +35,10 @@ struct Handler {
     /// Whether it says that it has a problem.
     is_troubled: AtomicBool,
     orders: Mutex<Vec<Order>>,
+    /// How often it was asked for a small picture.
+    looks: AtomicU32,
+    /// Whether its values change as those of real devices do.
+    varies: bool,
 }
 
 fn rig_now() -> Timestamp<RigTime> {
@@ -78,6 +84,31 @@ impl DeviceHandler for Handler {
         Acknowledgement { order: command.order().clone(), device: self.id.clone(), outcome }
     }
 
+    /// A picture that is as wide as was asked for. Those whose number is odd have encoded video, and none.
+    fn handle_thumbnail(&self, request: ThumbnailRequest, reply: Reply<ThumbnailReply>) {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        if self.id.as_str().ends_with(['1', '3', '5', '7', '9']) {
+            return reply
+                .refuse("its frames are video/x-h264, which nothing that is installed on it can show");
+        }
+        let mut jpeg = Vec::new();
+        // Stripes, which are no camera's.
+        let picture = RgbImage::from_fn(request.width.into(), u32::from(request.width) * 3 / 4, |x, y| {
+            if (x + y) / 20 % 2 == 0 { [90, 110, 130].into() } else { [150, 165, 180].into() }
+        });
+        picture.write_with_encoder(image::codecs::jpeg::JpegEncoder::new(&mut jpeg)).unwrap();
+        let (frame, at_ns) = (request.frame.unwrap_or_else(|| grid().nearest(rig_now())), rig_now());
+        reply.send(&ThumbnailReply { device: self.id.clone(), frame, at_ns, jpeg });
+    }
+
+    /// cam0 leads.
+    fn exchanges(&self) -> Option<ClockExchanges> {
+        let (ago_ns, delay_ns, offset_ns) =
+            (Span::from_millis(1_500), Span::from_micros(900), Span::from_micros(-12));
+        let exchanges = vec![ClockExchange { ago_ns, delay_ns, offset_ns }];
+        (self.id.as_str() != "cam0").then(|| ClockExchanges { device: self.id.clone(), exchanges })
+    }
+
     fn registry(&self) -> OrderRoster {
         OrderRoster { orders: self.orders.lock().unwrap().clone(), ..OrderRoster::default() }
     }
@@ -89,6 +120,10 @@ impl DeviceHandler for Handler {
         status.open.clear();
         let frames = status.frames.as_mut().unwrap();
         frames.newest = frame(grid().nearest(now));
+        if self.varies {
+            self.vary(&mut status);
+        }
+        let frames = status.frames.as_mut().unwrap();
         frames.oldest = frames.newest.number - 60;
         if self.is_troubled.load(Ordering::Relaxed) {
             status.problems.push("its disk is on fire".into());
@@ -98,6 +133,30 @@ impl DeviceHandler for Handler {
 }
 
 impl Handler {
+    /// Has all the values change that change on a real device from one second to the next.
+    fn vary(&self, status: &mut Status) {
+        // 64 bit of FNV-1a: the same for nobody else at no other time.
+        let seed = format!("{}{}", self.id, rig_now().as_nanos());
+        let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        let part = |shift: u32, most: i64| i64::try_from(hash >> shift & 0xfff).unwrap() * most / 0xfff;
+        if let Some(clock) = &mut status.clock {
+            clock.uncertainty_ns = Some(Span::from_nanos(8_000 + part(0, 9_000)));
+            clock.round_trip_ns = Some(Span::from_nanos(900_000 + part(12, 2_000_000)));
+        }
+        if let Some(frames) = &mut status.frames {
+            frames.newest.phase_error_ns = Span::from_nanos(part(24, 60_000) - 30_000);
+            frames.newest.clock_uncertainty_ns = Some(Span::from_nanos(8_000 + part(0, 9_000)));
+            frames.ring_bytes = usize::try_from(150_000_000 + part(30, 9_000_000)).unwrap();
+        }
+        if let Some(host) = &mut status.host {
+            host.temperature_celsius = Some(if part(40, 9) > 4 { 51.0 } else { 52.0 });
+            host.cpu_load = Some(if part(44, 9) > 4 { 0.31 } else { 0.37 });
+        }
+        status.recording_left_ns = Some(Span::from_secs(7_200 - part(46, 20)));
+    }
+
     fn answer(&self, frames: Vec<FrameRun>) -> Answer {
         Answer {
             order: self.id.clone(),
@@ -128,14 +187,19 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(count: usize) -> Self {
-        Self::start(count, false)
+        Self::start(count, false, false)
+    }
+
+    /// Devices whose values change as those of real ones do.
+    pub fn varying(count: usize) -> Self {
+        Self::start(count, false, true)
     }
 
     pub fn keyed(count: usize) -> Self {
-        Self::start(count, true)
+        Self::start(count, true, false)
     }
 
-    fn start(count: usize, is_keyed: bool) -> Self {
+    fn start(count: usize, is_keyed: bool, varies: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = format!("tcp/{}", swsync_rig::free_loopback().unwrap());
         let name = format!("dash-{}-{}", std::process::id(), RIGS.fetch_add(1, Ordering::Relaxed));
@@ -157,6 +221,8 @@ impl Rig {
                 root: root.clone(),
                 is_troubled,
                 orders: Mutex::default(),
+                looks: AtomicU32::new(0),
+                varies,
             });
             let membership =
                 Session::open_unshared(&config).unwrap().join(id.clone(), handler.clone()).unwrap();
@@ -172,6 +238,11 @@ impl Rig {
 
     pub fn set_trouble(&self, device: usize, is_troubled: bool) {
         self.devices[device].handler.is_troubled.store(is_troubled, Ordering::Relaxed);
+    }
+
+    /// How often a device was asked for a small picture.
+    pub fn looks(&self, device: usize) -> u32 {
+        self.devices[device].handler.looks.load(Ordering::Relaxed)
     }
 
     /// Ends the last device, as when it is switched off.

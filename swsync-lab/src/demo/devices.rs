@@ -1,5 +1,6 @@
 //! The demo's devices: processes, the clients each behind a relay, that end with the demo.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ impl DemoRig {
     pub fn dashboard(&self, listen: SocketAddr) -> anyhow::Result<Child> {
         let program = swsync_cli::handover::find("swsync-dashboard");
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "INT", "--"]).arg(&program).arg("dashboard");
+        command.args(["--pdeathsig", "TERM", "--"]).arg(&program).arg("dashboard");
         command.args(["--listen", &listen.to_string(), "--rig", self.config.rig.as_str()]);
         command.args(["--connect", &self.config.connect.join(",")]).env(CONFIG_VARIABLE, "/dev/null");
         for setting in Setting::ALL {
@@ -106,8 +107,16 @@ impl DemoRig {
 
     /// Fails if a device has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
+        self.check_but(&mut BTreeSet::new())
+    }
+
+    /// Fails if a device has ended that is not among `known`, to which it then belongs.
+    pub fn check_but(&mut self, known: &mut BTreeSet<String>) -> anyhow::Result<()> {
         for device in &mut self.devices {
-            if let Some(status) = device.child.try_wait()? {
+            if !known.contains(&device.name)
+                && let Some(status) = device.child.try_wait()?
+            {
+                known.insert(device.name.clone());
                 bail!(
                     "{} has ended ({status}); its log {} ends:\n{}",
                     device.name,

@@ -10,6 +10,7 @@ mod devices;
 mod readiness;
 mod shot;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,8 +78,12 @@ fn serve_page(args: &DemoArgs, rig: &mut DemoRig) -> anyhow::Result<ExitCode> {
     const LOOK: Duration = Duration::from_millis(500);
     println!("\nThe rig runs until Ctrl-C. Press the shutter on its page:");
     let mut page = rig.dashboard(args.listen)?;
+    let mut ended = BTreeSet::new();
     loop {
-        rig.check()?;
+        // A device that is killed is something to look at, and not the end.
+        if let Err(error) = rig.check_but(&mut ended) {
+            println!("{error}");
+        }
         if let Some(status) = page.try_wait()? {
             bail!("the page has ended ({status})");
         }

@@ -15,6 +15,7 @@ use zenoh::Wait;
 use zenoh::query::Query;
 
 use super::catalog::{Catalog, CatalogError};
+use crate::host::lower_priority;
 use crate::keys::Member;
 use crate::link::Held;
 use crate::{ControlError, Session};
@@ -95,8 +96,7 @@ const NICENESS: i32 = 10;
 
 /// The thread's loop, until the queryable is dropped.
 fn serve(key: &str, inbox: &Receiver<Query>, catalog: &mut Catalog, busy: &Busy, is_open: bool) {
-    // On Linux the priority belongs to a thread.
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS) {
+    if let Err(error) = lower_priority(NICENESS) {
         swsync_core::log::warn!(%error, "files are shared at the same priority as they are written");
     }
     while let Ok(query) = inbox.recv() {

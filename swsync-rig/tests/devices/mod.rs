@@ -17,6 +17,7 @@ use swsync_core::order::{
 };
 use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
 use swsync_core::status::{ClockStatus, Status};
+use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 use swsync_core::time::{Span, Timestamp};
 use swsync_rig::{ControlError, DeviceHandler, Membership, Reply, RigConfig, Session};
 use zenoh::Wait;
@@ -132,6 +133,16 @@ impl DeviceHandler for Handler {
         let mut state = self.state.lock().unwrap();
         state.place = change.apply(state.place.clone());
         reply.send(&PlaceReply { device: self.id(), place: state.place.clone() });
+    }
+
+    /// A picture as large as it may be for `a`; none of the others.
+    fn handle_thumbnail(&self, request: ThumbnailRequest, reply: Reply<ThumbnailReply>) {
+        if self.id() != name("a") {
+            return reply.refuse("its frames are encoded video");
+        }
+        let jpeg = [&[0xff, 0xd8][..], &vec![b'\n'; usize::from(request.width) * 100]].concat();
+        let (frame, at_ns) = (request.frame.unwrap_or(9), Timestamp::from_nanos(7));
+        reply.send(&ThumbnailReply { device: self.id(), frame, at_ns, jpeg });
     }
 
     fn handle_duplicate(&self, error: &ControlError) {

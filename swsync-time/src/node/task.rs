@@ -294,6 +294,9 @@ impl NodeTask {
             (_, Some((_, true))) => Waiting::Sync,
             (_, Some((_, false))) => Waiting::Response,
         };
+        if let Some(exchange) = protocol.exchange {
+            self.parts.publisher.clock.note_exchange(exchange);
+        }
         stats.protocol = Some(protocol);
         if let Some(socket) = &self.socket {
             stats.stamps = socket.kinds();

@@ -1,9 +1,10 @@
 //! Seeds: what swsync writes.
 
+use swsync_core::exchanges::{ClockExchange, ClockExchanges};
 use swsync_core::frame::{FrameInfo, LockState, SyncState};
 use swsync_core::grid::FrameGrid;
 use swsync_core::manifest::{FrameRecord, Hole, PipelineSettings, SCHEMA, Take, TakeSegment};
-use swsync_core::message::{TimeScale, encode};
+use swsync_core::message::{self, TimeScale, encode};
 use swsync_core::name::Name;
 use swsync_core::ntp::{self, Key, NtpShort, NtpTimestamp, Packet, RigField, ServerPath};
 use swsync_core::order::{
@@ -19,6 +20,7 @@ use swsync_core::status::{
     CameraMode, CameraStatus, ClockStatus, FrameStatus, HostStatus, Status, StorageStatus, TimeScaleChange,
     TimeSource, TimedError, Versions, WifiStatus,
 };
+use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 use swsync_core::time::{Rig, Span, Timestamp};
 use swsync_core::time_service::{AdvertKind, AdvertisedTime, TimeAdvert};
 
@@ -272,10 +274,20 @@ fn replies() -> Vec<Seed> {
         addresses: vec!["10.0.0.7:11123".parse().unwrap(), "[fd00::7]:11123".parse().unwrap()],
         room: 3,
     };
+    let picture = ThumbnailReply { device: name("pi-1"), frame: 7, at_ns: NOW, jpeg: Vec::new() };
+    let exchange = ClockExchange {
+        ago_ns: Span::from_millis(1_500),
+        delay_ns: Span::from_micros(900),
+        offset_ns: Span::from_micros(-12),
+    };
+    let exchanges = ClockExchanges { device: name("pi-1"), exchanges: vec![exchange; 2] };
     vec![
         seed("message", "answer", encode(&answer())),
         seed("message", "status", encode(&status())),
         seed("message", "advert", encode(&advert)),
+        seed("message", "thumbnail", encode(&ThumbnailRequest { frame: Some(7), width: 320 })),
+        seed("message", "picture", message::frame(&picture, b"\xff\xd8")),
+        seed("message", "exchanges", encode(&exchanges)),
     ]
 }
 

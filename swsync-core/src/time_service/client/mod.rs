@@ -30,7 +30,7 @@ pub use update::{ClockUpdate, MAX_KNOWN_ERROR};
 
 use super::state::SyncState;
 use super::upstream::Upstream;
-use crate::estimate::Estimator;
+use crate::estimate::{Estimator, Exchange};
 use crate::leap::LeapSmear;
 use crate::ntp::{self, Datagram, Packet, RigField};
 use crate::servo::{ClockMap, Servo};
@@ -103,6 +103,8 @@ pub struct Client {
     last_burst: Timestamp<Local>,
     counts: Counts,
     round_trips: RoundTripWindow,
+    /// The last that the estimator got.
+    last_exchange: Option<Exchange>,
     random: Random,
     pivot: Timestamp<Rig>,
 }
@@ -136,6 +138,7 @@ impl Client {
             last_burst: now,
             counts: Counts::default(),
             round_trips: RoundTripWindow::new(),
+            last_exchange: None,
             random: Random::new(seed),
             pivot,
             config,
@@ -333,6 +336,7 @@ impl Client {
             authenticated: self.config.key.is_some(),
             poll_interval: self.pacer.interval(&self.config, now),
             round_trips: self.round_trips.figures(),
+            exchange: self.last_exchange,
             offset: estimate.map(|estimate| estimate.offset),
             skew: estimate.map(|estimate| estimate.skew),
             uncertainty: self.last_update.map(|update| update.uncertainty_at(now)),

@@ -199,6 +199,7 @@ impl Client {
             return;
         }
         self.round_trips.push(exchange.delay());
+        self.last_exchange = Some(*exchange);
         let Some(estimate) = self.estimator.handle_exchange(exchange) else { return };
         self.notice_contradiction(&estimate, now);
         self.pacer.end_burst(&self.config, now, self.estimator.has_settled());

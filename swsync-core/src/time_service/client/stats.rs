@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::estimate::Exchange;
 use crate::time::{Local, Offset, Skew, Span, Timestamp};
 use crate::time_service::{SyncState, Upstream};
 
@@ -56,6 +57,8 @@ pub struct ClientStats {
     pub poll_interval: Span,
     /// Round trips.
     pub round_trips: Option<RoundTrips>,
+    /// The last exchange that the estimator got.
+    pub exchange: Option<Exchange>,
     /// Rig minus local time by the last estimate.
     pub offset: Option<Offset>,
     /// Rate of rig time relative to local time by the last estimate.
