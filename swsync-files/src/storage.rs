@@ -269,16 +269,26 @@ impl Storage for Disk {
     }
     fn max_file_bytes(&self, folder: &Path) -> Option<u64> {
         // FAT has file sizes of 32 bits.
-        const MSDOS_SUPER_MAGIC: u64 = 0x4d44;
-        let is_fat = rustix::fs::statfs(folder)
-            .is_ok_and(|about| u64::try_from(about.f_type).is_ok_and(|kind| kind == MSDOS_SUPER_MAGIC));
-        let by_system = is_fat.then_some(u64::from(u32::MAX));
+        let by_system = rustix::fs::statfs(folder).is_ok_and(is_fat).then_some(u64::from(u32::MAX));
         let by_limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
         by_system.into_iter().chain(by_limit).min()
     }
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        let folder = File::open(folder)?;
+        // Linux renames a file on FAT by making an entry of size zero. The size comes with the file's inode, which a flush of the folder
+        // does not write: after a power cut the file would be empty, though it was flushed under its old name.
+        if rustix::fs::fstatfs(&folder).is_ok_and(is_fat) {
+            rustix::fs::syncfs(&folder)?;
+        }
+        // Last, as it also has the disk write what it holds.
+        folder.sync_all()
     }
+}
+
+/// Whether a file system is FAT, but not exFAT.
+fn is_fat(about: rustix::fs::StatFs) -> bool {
+    const MSDOS_SUPER_MAGIC: u64 = 0x4d44;
+    u64::try_from(about.f_type).is_ok_and(|kind| kind == MSDOS_SUPER_MAGIC)
 }
 
 #[cfg(test)]

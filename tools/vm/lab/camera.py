@@ -70,7 +70,7 @@ def stream(source, caps, frames=FRAMES):
 
 
 def finished(process):
-    said = process.communicate(timeout=120)[0]
+    said = process.communicate(timeout=1500)[0]
     return json.loads(said.splitlines()[-1])
 
 
@@ -140,14 +140,14 @@ def unplug_in_a_take(results, camera):
         log = SCRATCH / f"take-{name}.log"
         device = saving_device(stall, camera, location, log)
         os.environ["SWSYNC_CONNECT"] = "tcp/127.0.0.1:7447"
-        wait_for_frames(["usb"])
+        wait_for_frames(["usb"], seconds=300)
         record = subprocess.Popen(["swsync", "record", "--for", "8s", "--in", "1s", "--id", name, "--max-error", "none"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         time.sleep(4)
         camera.unplug()
         time.sleep(2)
         if is_back:
             camera = UsbCamera(0, 20)
-        said = record.communicate(timeout=120)[0]
+        said = record.communicate(timeout=600)[0]
         if is_back:
             device.send_signal(2)
         code = device.wait(60)
@@ -166,7 +166,7 @@ def saving_device(stall, camera, location, log):
 def answer_later(camera, location, name):
     """The device is started again, and says of the take's other frames that they are missing."""
     device = saving_device("", camera, location, SCRATCH / "take-again.log")
-    wait_for("the answer for the whole take", lambda: json.loads((location / name / "usb/take.json").read_text())["complete"], 60)
+    wait_for("the answer for the whole take", lambda: json.loads((location / name / "usb/take.json").read_text())["complete"], 300)
     device.send_signal(2)
     device.wait(60)
 

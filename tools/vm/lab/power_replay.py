@@ -167,9 +167,16 @@ def after_recovery(files, ordered):
     if count := unnamed(files):
         faults.append(f"{count} lines of manifests without a file")
     for name, path in files.items():
-        if name.endswith("take.json") and not is_hidden(name) and not json.loads(path.read_bytes())["complete"]:
+        if name.endswith("take.json") and not is_hidden(name) and not is_answered(path):
             faults.append(f"{name}: the order is not answered to its end")
     return faults
+
+
+def is_answered(path):
+    try:
+        return json.loads(path.read_bytes())["complete"]
+    except ValueError:
+        return False  # torn
 
 
 def main(kind, disk, log_path, folder):

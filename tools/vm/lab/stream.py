@@ -34,8 +34,13 @@ def main(source, caps, frames):
 
     pipeline.get_by_name("k").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, look)
     pipeline.set_state(Gst.State.PLAYING)
-    bus, end, messages, ended = pipeline.get_bus(), time.monotonic() + 60, [], "timeout"
-    while time.monotonic() < end and len(stamps) < frames:
+    bus, messages, ended = pipeline.get_bus(), [], "timeout"
+
+    def deadline():
+        """A minute after the last frame. The machine's clock leaps ahead while it waits for the host's disk, so starting may take long."""
+        return arrived[-1] + 60 if arrived else begun + 1200
+
+    while time.monotonic() < deadline() and len(stamps) < frames:
         if message := bus.timed_pop(100 * Gst.MSECOND):
             structure = message.get_structure()
             if message.type == Gst.MessageType.ELEMENT and structure.get_name().startswith("swsync-"):
