@@ -33,14 +33,18 @@ say "  $(grep '^test result' "$scratch/tests.log"), $((SECONDS - begun)) s"
 
 say '  a rig of two takes a shot'
 begun=$SECONDS
+# By address: qemu-user does not tell programs which interfaces there are, so they would not find each other.
+where=tcp/127.0.0.1:7447
 devices=()
 trap 'kill "${devices[@]}" 2>/dev/null || true' EXIT
 for id in first second; do
-    printf "pipeline = '''swsyncclock sync-timeout=300000000000 device-id=%s swsyncsrc backend=simulated ! video/x-raw,width=160,height=120,framerate=5/1 ! \
-videoconvert ! jpegenc ! swsyncsink location=%s'''\n" "$id" "$scratch/takes" >"$scratch/$id.conf"
+    joins=$([[ $id == first ]] && echo "listen=$where" || echo "connect=$where")
+    printf "pipeline = '''swsyncclock sync-timeout=300000000000 %s device-id=%s swsyncsrc backend=simulated ! video/x-raw,width=160,height=120,framerate=5/1 ! \
+videoconvert ! jpegenc ! swsyncsink location=%s'''\n" "$joins" "$id" "$scratch/takes" >"$scratch/$id.conf"
     swsync-device "$scratch/$id.conf" >"$scratch/$id.log" 2>&1 &
     devices+=($!)
 done
+export SWSYNC_CONNECT=$where
 is_there() { [[ $(swsync status --json 2>/dev/null | grep -o '"answered":true' | wc -l) == 2 ]]; }
 until is_there; do
     kill -0 "${devices[@]}" 2>/dev/null && ((SECONDS - begun < 600)) || { tail "$scratch"/*.log >&2; die 'no rig of two'; }
