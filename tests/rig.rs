@@ -324,10 +324,11 @@ impl<'a> Rig<'a> {
     /// The current status of each device that answers.
     pub fn statuses(&self) -> Vec<Status> {
         let ended = self.swsync(&["status", "--json"]).wait();
-        let Ok(mut json) = serde_json::from_str::<Value>(&ended.out) else {
-            return Vec::new(); // no device is there yet
+        let mut json = serde_json::from_str::<Value>(&ended.out).unwrap_or_default();
+        let Some(devices) = json["devices"].as_array_mut() else {
+            println!("no device is there yet: {}{}", ended.out, ended.err);
+            return Vec::new();
         };
-        let devices = json["devices"].as_array_mut().unwrap();
         let said = devices.iter_mut().filter(|device| device["answered"] == true);
         said.map(|device| serde_json::from_value(device["status"].take()).unwrap()).collect()
     }

@@ -139,7 +139,8 @@ def signals(owner):
 
 def pads(factory):
     lines = []
-    for template in factory.get_static_pad_templates():
+    # GStreamer's list is the other way round once its registry comes from a file.
+    for template in sorted(factory.get_static_pad_templates(), key=lambda it: (it.direction != Gst.PadDirection.SINK, it.name_template)):
         direction = "sink" if template.direction == Gst.PadDirection.SINK else "source"
         presence = {"ALWAYS": "always there", "REQUEST": "made on request", "SOMETIMES": "comes and goes"}
         # Which raw formats there are depends on the version of GStreamer.
