@@ -132,7 +132,11 @@ fn a_rig_says_how_its_hosts_and_cameras_are() {
     let left = bed.client("left").simulated(2).env("SWSYNC_HOST_ROOT", &root(&good)).start();
     let mut rig = Rig::with(&bed, vec![leader, left]);
     rig.wait_until_ready(LockState::Locked);
-    assert_statuses(&rig.statuses());
+    // How long there is room for is known once some frames have passed the sink.
+    assert_statuses(&poll("both know how long there is room for", || {
+        let statuses = rig.statuses();
+        statuses.iter().all(|status| status.recording_left_ns.is_some()).then_some(statuses)
+    }));
 
     let long = rig.swsync(&["status", "--long"]).wait();
     println!("{}", long.out);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Which tests failed, of what `cargo test --no-fail-fast` printed.
 
-Usage: failed-tests.py LOG. Prints a line for each test binary with a failure: its arguments for cargo test, then `--exact` and
+Usage: failed-tests.py LOG. Prints a line for each test binary with a failure: the arguments for cargo test, then `--exact` and
 the failed tests' names. Prints nothing and exits with 1 if one of the failures is a fault for certain: a binary that ended
 early, a documentation test, or a test that knows no other time than the simulated one.
 """
@@ -39,7 +39,8 @@ def main():
         if not names or "--doc" in arguments or any(crate in arguments for crate in TIMELESS):
             sys.exit(1)
     for arguments, names in found:
-        print(*arguments, "--", "--exact", *names)
+        # Of all crates: for one alone cargo would choose other features of dependencies, and build them all again.
+        print("--workspace", *arguments[2:], "--", "--exact", *names)
 
 
 main()
