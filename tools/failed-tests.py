@@ -40,7 +40,8 @@ def main():
             sys.exit(1)
     for arguments, names in found:
         # Of all crates: for one alone cargo would choose other features of dependencies, and build them all again.
-        print("--workspace", *arguments[2:], "--", "--exact", *names)
+        which = arguments[2:] if arguments[0] == "-p" else arguments
+        print("--workspace", *which, "--", "--exact", *names)
 
 
 main()
