@@ -222,16 +222,7 @@ def branches(options):
     for number in range(options.rounds):
         element = ("swsyncsink", "swsyncgate")[number % 2]
         branch = Gst.parse_bin_from_description(f"queue name=queue ! {sink('last', element)}", True)
-        pipeline.pipeline.add(branch)
-        pad = pipeline["tee"].request_pad_simple("src_%u")
-        seen = threading.Event()
-        branch.get_by_name("last").get_static_pad("sink").add_probe(
-            Gst.PadProbeType.BUFFER, lambda _pad, _info, seen=seen: seen.set() or Gst.PadProbeReturn.REMOVE)
-        # Running before it is linked: a branch that flushes would end the whole stream.
-        if not branch.sync_state_with_parent() or pad.link(branch.get_static_pad("sink")) != Gst.PadLinkReturn.OK:
-            raise Failure(f"{element} does not start in a pipeline that plays: {pipeline.error()}")
-        if not seen.wait(PATIENCE_S):
-            raise Failure(f"{element} gets no frames in a pipeline that plays: {pipeline.error()}")
+        pad = attach(pipeline, pipeline["tee"], branch, element)
         remove(pipeline.pipeline, pipeline["tee"], pad, branch)
     pipeline.expect_frames()
     pipeline.stop()
@@ -245,16 +236,9 @@ def streams(options):
     pipeline.play()
     pipeline.expect_frames()
     for _ in range(options.rounds):
-        branch = Gst.parse_bin_from_description("capsfilter caps=video/x-raw,width=320,height=240 ! queue ! fakesink name=last sync=false async=false", True)
-        pipeline.pipeline.add(branch)
-        pad = pipeline["src"].request_pad_simple("src_%u")
-        seen = threading.Event()
-        branch.get_by_name("last").get_static_pad("sink").add_probe(
-            Gst.PadProbeType.BUFFER, lambda _pad, _info, seen=seen: seen.set() or Gst.PadProbeReturn.REMOVE)
-        if not branch.sync_state_with_parent() or pad.link(branch.get_static_pad("sink")) != Gst.PadLinkReturn.OK:
-            raise Failure(f"a further stream cannot be linked: {pipeline.error()}")
-        if not seen.wait(PATIENCE_S):
-            raise Failure(f"a further stream has no frames: {pipeline.error()}")
+        branch = Gst.parse_bin_from_description(
+            "capsfilter caps=video/x-raw,width=320,height=240 ! queue ! fakesink name=last sync=false async=false", True)
+        pad = attach(pipeline, pipeline["src"], branch, "a further stream")
         pipeline.expect_frames(2)
         remove(pipeline.pipeline, pipeline["src"], pad, branch)
         pipeline.expect_frames(2)
@@ -262,7 +246,22 @@ def streams(options):
     say(f"streams: {options.rounds} added and removed")
 
 
-def remove(pipeline, tee, pad, branch):
+def attach(pipeline, element, branch, what):
+    """Links a branch to a new pad of an element in a pipeline that plays, and waits for a frame at the end. Returns the pad."""
+    pipeline.pipeline.add(branch)
+    pad = element.request_pad_simple("src_%u")
+    seen = threading.Event()
+    branch.get_by_name("last").get_static_pad("sink").add_probe(
+        Gst.PadProbeType.BUFFER, lambda _pad, _info: seen.set() or Gst.PadProbeReturn.REMOVE)
+    # Running before it is linked: a branch that flushes would end the whole stream.
+    if not branch.sync_state_with_parent() or pad.link(branch.get_static_pad("sink")) != Gst.PadLinkReturn.OK:
+        raise Failure(f"{what} does not start in a pipeline that plays: {pipeline.error()}")
+    if not seen.wait(PATIENCE_S):
+        raise Failure(f"{what} gets no frames in a pipeline that plays: {pipeline.error()}")
+    return pad
+
+
+def remove(pipeline, element, pad, branch):
     """Takes a branch out of a pipeline that plays: unlinks it while nothing passes."""
     idle = threading.Event()
 
@@ -274,7 +273,7 @@ def remove(pipeline, tee, pad, branch):
     pad.add_probe(Gst.PadProbeType.IDLE, unlink)
     if not idle.wait(PATIENCE_S):
         raise Failure("a branch cannot be unlinked")
-    tee.release_request_pad(pad)
+    element.release_request_pad(pad)
     pipeline.remove(branch)
     if branch.set_state(Gst.State.NULL) != Gst.StateChangeReturn.SUCCESS:
         raise Failure("a branch does not stop")

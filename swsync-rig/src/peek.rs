@@ -28,7 +28,7 @@ pub enum PeekError {
         waited: Duration,
     },
     /// Its version of swsync cannot tell.
-    #[error("the swsync of {0} is older than this question: update it")]
+    #[error("the swsync of {0} is too old to answer this: update it")]
     Older(DeviceId),
     /// It has none, and says why.
     #[error("{why}")]

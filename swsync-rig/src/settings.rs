@@ -353,13 +353,13 @@ impl RigSettings {
         }
         match self.origin(Setting::Listen).is_given() {
             true => self.config_with(self.endpoints(Setting::Listen), self.endpoints(Setting::Connect)),
-            false => self.config_with(Vec::new(), self.for_visitor()),
+            false => self.config_with(Vec::new(), self.endpoints_for_this_host()),
         }
     }
 
-    /// Where a program on the host of a device reaches the rig: where the device connects to, and where it listens itself.
+    /// Where another program on this host reaches the rig: where the device connects to, and where it listens itself.
     #[must_use]
-    pub fn for_visitor(&self) -> Vec<String> {
+    pub fn endpoints_for_this_host(&self) -> Vec<String> {
         let mut connect = self.endpoints(Setting::Connect);
         for address in self.endpoints(Setting::Listen).iter().map(|endpoint| reachable(endpoint)) {
             // A port that is chosen by the system is not known.

@@ -97,7 +97,7 @@ fn spawn(address: SocketAddr, rig: &RigSettings) -> std::io::Result<Child> {
     }
     // Of environment and file everything is in `rig` already. The page connects where this device does, or where it listens.
     command.env(CONFIG_VARIABLE, "/dev/null").env(Setting::Rig.variable(), rig.rig());
-    let endpoints = rig.for_visitor();
+    let endpoints = rig.endpoints_for_this_host();
     if !endpoints.is_empty() {
         command.env(Setting::Connect.variable(), endpoints.join(","));
     }

@@ -107,11 +107,11 @@ impl DemoRig {
 
     /// Fails if a device has ended.
     pub fn check(&mut self) -> anyhow::Result<()> {
-        self.check_but(&mut BTreeSet::new())
+        self.check_except(&mut BTreeSet::new())
     }
 
     /// Fails if a device has ended that is not among `known`, to which it then belongs.
-    pub fn check_but(&mut self, known: &mut BTreeSet<String>) -> anyhow::Result<()> {
+    pub fn check_except(&mut self, known: &mut BTreeSet<String>) -> anyhow::Result<()> {
         for device in &mut self.devices {
             if !known.contains(&device.name)
                 && let Some(status) = device.child.try_wait()?

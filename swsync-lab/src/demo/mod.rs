@@ -81,7 +81,7 @@ fn serve_page(args: &DemoArgs, rig: &mut DemoRig) -> anyhow::Result<ExitCode> {
     let mut ended = BTreeSet::new();
     loop {
         // A device that is killed is something to look at, and not the end.
-        if let Err(error) = rig.check_but(&mut ended) {
+        if let Err(error) = rig.check_except(&mut ended) {
             println!("{error}");
         }
         if let Some(status) = page.try_wait()? {
