@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use swsync_core::name::{DeviceId, Name, OrderId};
 use swsync_core::order::{Order, Targets};
@@ -24,6 +24,10 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a device may be silent before it is given up while its files are fetched: it may be restarting.
 const FETCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long it takes until devices that have lost their hub are back through another one, at most: they notice after 2.5 s, and the one
+/// that they try first may hang, too.
+const HUB_REPLACED: Duration = Duration::from_secs(6);
 
 /// From how many devices files are fetched at once.
 const PARALLEL: u8 = 4;
@@ -109,6 +113,22 @@ impl Rig {
         RigSnapshot::take(&self.session)
     }
 
+    /// As [`snapshot`](Self::snapshot), of a rig that knows rig time. If there are devices, and none answers, they may have lost the hub
+    /// through which all are reached: they come back through another one, and are asked until then.
+    ///
+    /// # Errors
+    /// No device knows rig time.
+    pub fn timed_snapshot(&self) -> Result<RigSnapshot, NoRigTime> {
+        let deadline = Instant::now() + HUB_REPLACED;
+        loop {
+            let snapshot = self.snapshot();
+            let is_cut_off = snapshot.reports.is_empty() && !snapshot.missed.is_empty();
+            if !is_cut_off || Instant::now() >= deadline {
+                return snapshot.require_time();
+            }
+        }
+    }
+
     /// How every device is, again and again: the first time at once, then once in an `interval`.
     #[must_use]
     pub fn statuses(&self, interval: Duration) -> Statuses {
@@ -120,7 +140,7 @@ impl Rig {
     /// # Errors
     /// [`OrderingError`]: no device knows rig time, no device could serve it, or there is none.
     pub fn order(&self, request: &OrderRequest) -> Result<Ordered, OrderingError> {
-        let snapshot = self.snapshot();
+        let snapshot = self.timed_snapshot()?;
         let order = request.make(&snapshot)?;
         self.give(order, snapshot, None)
     }

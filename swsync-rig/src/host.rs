@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use nix::net::if_::InterfaceFlags;
 
@@ -45,6 +46,12 @@ pub fn host_name() -> String {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy();
     name.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// The time since the host was started, in which it may have slept (`CLOCK_BOOTTIME`).
+pub(crate) fn uptime() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or_default()
 }
 
 /// Has the calling thread run when no other of the host wants to: `niceness` is 1 to 19. On Linux the priority belongs to a thread, and the

@@ -16,7 +16,7 @@ const OPEN_TIMEOUT_MS: u64 = 2_000;
 
 /// A hub that sends nothing for so long is lost: its host has no power, or no network. It sends something four times as often. Chosen: an
 /// access point that is busy may hold a packet back for a second.
-const HUB_LEASE_MS: u64 = 2_500;
+pub(crate) const HUB_LEASE_MS: u64 = 2_500;
 
 /// A client that sends nothing for so long is lost. Longer, since that costs packets, and who waits for a device asks it.
 const CLIENT_LEASE_MS: u64 = 10_000;

@@ -68,7 +68,7 @@ impl ArmArgs {
         json: bool,
     ) -> anyhow::Result<Option<(RigSnapshot, Targets)>> {
         let Some(patience) = self.arm else {
-            let snapshot = rig.snapshot().require_time()?;
+            let snapshot = rig.timed_snapshot()?;
             let targets = to.resolve(&snapshot)?;
             return Ok(Some((snapshot, targets)));
         };

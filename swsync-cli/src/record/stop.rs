@@ -114,7 +114,7 @@ pub fn cancel(args: &CancelArgs) -> anyhow::Result<ExitCode> {
 impl Which {
     /// The order with the given name; without a name, the only open one that is `likely` meant.
     fn find(&self, rig: &Rig, likely: impl Fn(&Order) -> bool) -> anyhow::Result<Ordered> {
-        let snapshot = rig.snapshot().require_time()?;
+        let snapshot = rig.timed_snapshot()?;
         let open = rig.open_orders();
         for device in &open.silent {
             warn(&format!("{device} does not say which orders it has open"));

@@ -18,6 +18,10 @@ const HUBLESS_SPREAD: Duration = Duration::from_secs(2);
 /// How long there must be too many hubs before one stops: hubs that have just met may part again.
 const SURPLUS: Duration = Duration::from_secs(5);
 
+/// How long after a hub has gone another one is asked for. Zenoh's routers (1.10.2) take up to 0.2 s to work their trees out anew: a router
+/// that comes before takes the place of the one that has gone, and is not told what that one had been told (`Network::compute_trees`).
+const FORGOTTEN: Duration = Duration::from_millis(500);
+
 /// How often a hub that is alone asks a device to run one.
 const INVITE_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,13 +60,24 @@ pub(crate) struct HubPolicy {
     alone_since: Option<Instant>,
     hubless_since: Option<Instant>,
     surplus_since: Option<Instant>,
+    /// How many hubs were seen last, and when there were more.
+    seen: usize,
+    gone_at: Option<Instant>,
     invited_at: Option<Instant>,
 }
 
 impl HubPolicy {
     /// `luck` is a random number in [0, 1).
     pub(crate) const fn new(luck: f64) -> Self {
-        Self { luck, alone_since: None, hubless_since: None, surplus_since: None, invited_at: None }
+        Self {
+            luck,
+            alone_since: None,
+            hubless_since: None,
+            surplus_since: None,
+            seen: 0,
+            gone_at: None,
+            invited_at: None,
+        }
     }
 
     /// Decides what to do at `now`. To be called every fraction of a second.
@@ -83,9 +98,14 @@ impl HubPolicy {
         if surplus >= Some(SURPLUS) {
             return Some(HubAction::Stop);
         }
+        if seen.hubs.len() < self.seen {
+            self.gone_at = Some(now);
+        }
+        self.seen = seen.hubs.len();
         let invites = seen.candidates
             && own.is_some_and(|(id, _)| is_first(id, seen.hubs))
-            && counted(seen.hubs).count() < WANTED;
+            && counted(seen.hubs).count() < WANTED
+            && self.gone_at.is_none_or(|at| now >= at + FORGOTTEN);
         if invites && self.invited_at.is_none_or(|at| now >= at + INVITE_EVERY) {
             self.invited_at = Some(now);
             return Some(HubAction::Invite);
@@ -134,6 +154,7 @@ mod tests {
             .find_map(|after| policy.decide(begin + after, seen).map(|action| (action, after)))
     }
 
+    const TICK: Duration = Duration::from_millis(200);
     const LONG: Duration = Duration::from_secs(60);
 
     fn seen<'a>(hubs: &'a [HubToken], own: Option<(&'a Name, HubKind)>) -> Situation<'a> {
@@ -169,9 +190,14 @@ mod tests {
         assert_eq!(policy.decide(now, &own), Some(HubAction::Invite));
         assert_eq!(policy.decide(now + INVITE_EVERY / 2, &own), None);
         assert_eq!(policy.decide(now + INVITE_EVERY, &own), Some(HubAction::Invite));
+        // Not in the moment that another one goes.
+        let two = [hub("1", HubKind::Auto), hub("2", HubKind::Auto)];
+        let now = now + 2 * INVITE_EVERY;
+        assert_eq!(policy.decide(now, &seen(&two, own.own)), None);
+        assert_eq!(policy.decide(now + TICK, &own), None);
+        assert_eq!(policy.decide(now + TICK + FORGOTTEN, &own), Some(HubAction::Invite));
         let nobody = Situation { candidates: false, ..seen(&hubs, own.own) };
         assert_eq!(first(&mut HubPolicy::new(0.5), &nobody, LONG), None);
-        let two = [hub("1", HubKind::Auto), hub("2", HubKind::Auto)];
         assert_eq!(first(&mut policy, &seen(&two, own.own), LONG), None);
     }
 

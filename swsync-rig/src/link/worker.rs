@@ -13,13 +13,14 @@ use zenoh::Wait;
 use super::search::{dial, scout};
 use super::{LinkEvent, SessionRole, Shared, TICK};
 use crate::ControlError;
+use crate::host;
 use crate::hub::keeper::Keeper;
 use crate::hub::policy::{HubAction, HubPolicy, Situation};
 use crate::hub::{HubKind, HubToken, Router, StartError};
 use crate::key_hint::key_hint;
 use crate::keys::{Member, QueryKind};
 use crate::message::Serves;
-use crate::zenoh_config::{address_of, client_config};
+use crate::zenoh_config::{HUB_LEASE_MS, address_of, client_config};
 
 /// Longest pause between two searches.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
@@ -47,6 +48,12 @@ const LOOK_AT_ADDRESSES: Duration = Duration::from_secs(2);
 
 /// How long a device has to answer whether it runs a hub.
 const INVITATION: Duration = Duration::from_secs(1);
+
+/// How long a hub takes to stop, at most: Zenoh's timeout (10 s), and some more.
+const STOPS: Duration = Duration::from_secs(12);
+
+/// If this process has stood still for so long, others may have given its hub up: they hear something of it each quarter of its lease.
+const STOOD_STILL: Duration = Duration::from_millis(HUB_LEASE_MS * 3 / 4);
 
 /// The state of the thread.
 pub(super) struct Worker {
@@ -81,7 +88,7 @@ struct Hub {
 impl Worker {
     /// Starts the hub, if `listen` says where.
     pub(super) fn start(shared: &Arc<Shared>, host: Name) -> Result<Self, ControlError> {
-        let luck = f64::from(crate::host::random::<4>().map_or(0, u32::from_le_bytes)) / f64::from(u32::MAX);
+        let luck = f64::from(host::random::<4>().map_or(0, u32::from_le_bytes)) / f64::from(u32::MAX);
         let now = Instant::now();
         let mut worker = Self {
             shared: Arc::clone(shared),
@@ -115,10 +122,7 @@ impl Worker {
                 self.confirm_at = None;
                 self.shared.members.confirm();
             }
-            let mut state = self.shared.state.lock();
-            if !state.stop && !state.invited {
-                let _ = self.shared.changed.wait_for(&mut state, TICK);
-            }
+            self.rest();
         }
         let (zenoh, held) = {
             let mut state = self.shared.state.lock();
@@ -132,6 +136,43 @@ impl Worker {
         {
             swsync_core::log::debug!(%error, "leaving the network");
         }
+    }
+
+    /// Waits until there may be something to do.
+    fn rest(&mut self) {
+        let begun = host::uptime();
+        {
+            let mut state = self.shared.state.lock();
+            if !state.stop && !state.invited {
+                let _ = self.shared.changed.wait_for(&mut state, TICK);
+            }
+        }
+        let rested = host::uptime().saturating_sub(begun);
+        if rested >= STOOD_STILL {
+            self.handle_standstill(rested);
+        }
+    }
+
+    /// Handles that this process has stood still: it hung, was stopped, or its board slept. The other hubs have forgotten what they knew
+    /// from the one here, and it would not tell them again: Zenoh's routers (1.10.2) take one that comes in the moment that it goes for one
+    /// that has stayed. So it stops. Another one starts, here or elsewhere, if one is wanted.
+    fn handle_standstill(&mut self, rested: Duration) {
+        if self.shared.hubs().len() < 2 {
+            return;
+        }
+        let Some(hub) = self.hub.take() else { return };
+        swsync_core::log::warn!(?rested, "this process stood still: the hub here stops");
+        let now = Instant::now();
+        // The one that the user has asked for starts anew in any case.
+        self.listens_later = hub.router.token().kind == HubKind::Fixed;
+        self.addresses_at = now + LOOK_AT_ADDRESSES;
+        self.islands = Islands::default();
+        // Until it has answered what it was asked it still accepts connections.
+        self.lose(now);
+        let addresses =
+            hub.router.own_address().into_iter().chain(hub.router.token().addresses.iter().copied());
+        self.left_alone.extend(addresses.map(|address| (address, now + STOPS)));
+        in_background("swsync-close", move || drop(hub));
     }
 
     fn is_stopped(&self) -> bool {
@@ -433,7 +474,7 @@ impl Worker {
         let connect = config.connect.iter().filter_map(|endpoint| address_of(endpoint)).map(str::to_owned);
         let mut addresses: Vec<String> =
             if config.connect.len() > 1 { connect.collect() } else { Vec::new() };
-        if config.is_discovering() && crate::host::networks() > 1 {
+        if config.is_discovering() && host::networks() > 1 {
             addresses.extend(scout());
         }
         let known: BTreeSet<_> = self.shared.hubs().into_iter().flat_map(|hub| hub.addresses).collect();
