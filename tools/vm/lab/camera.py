@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from common import HERE, SCRATCH, Results, sh, wait_for, wait_for_frames
+from common import HERE, SCRATCH, Results, sh, wait_for, wait_for_end, wait_for_frames
 
 RAW = "video/x-raw,format=YUY2,width=320,height=240,framerate=30/1"
 JPEG = "image/jpeg,width=320,height=240,framerate=30/1"
@@ -31,7 +31,7 @@ class UsbCamera:
     def unplug(self):
         self.process.stdin.write(b"unplug\n")
         self.process.stdin.flush()
-        self.process.wait(10)
+        wait_for_end(self.process)
 
 
 ENVIRONMENT = dict(os.environ, LD_PRELOAD=str(SCRATCH / "firmware_node.so"), LIBCAMERA_LOG_LEVELS="*:ERROR")
@@ -150,7 +150,7 @@ def unplug_in_a_take(results, camera):
         said = record.communicate(timeout=600)[0]
         if is_back:
             device.send_signal(2)
-        code = device.wait(60)
+        code = wait_for_end(device)
         if not is_back:
             camera = UsbCamera(0, 20)
             answer_later(camera, location, name)
@@ -168,7 +168,7 @@ def answer_later(camera, location, name):
     device = saving_device("", camera, location, SCRATCH / "take-again.log")
     wait_for("the answer for the whole take", lambda: json.loads((location / name / "usb/take.json").read_text())["complete"], 300)
     device.send_signal(2)
-    device.wait(60)
+    wait_for_end(device)
 
 
 def take_row(results, folder, name, code, record_code, said, log):

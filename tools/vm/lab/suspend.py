@@ -96,7 +96,7 @@ def main():
     Gst.init(None)
     clocks = [Clock("role=leader")]
     watch(clocks, 2)
-    clocks.append(Clock("role=client leader=127.0.0.1 sync-timeout=60000000000"))
+    clocks.append(Clock("role=client leader=127.0.0.1 sync-timeout=600000000000"))
     watch(clocks, 5)
     console = os.open("/dev/ttyS0", os.O_WRONLY)
     power_off = os.open("/proc/sysrq-trigger", os.O_WRONLY)
