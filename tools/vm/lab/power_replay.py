@@ -143,10 +143,16 @@ def recover(folder):
         line = f"""exec gst-launch-1.0 -e swsyncclock role=leader announce=false port=0 videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 !
             {encoder} ! swsyncsink device-id={name} location={folder}/takes listen={endpoint}""".replace("\n", " ")
         device = subprocess.Popen(["bash", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_while(lambda: device.poll() is None and name not in subprocess.run(["swsync", "status"], capture_output=True, text=True, env=environment).stdout)
+        # gst-launch-1.0 -e that gets SIGINT before the pipeline plays waits for an EOS that is lost.
+        wait_while(lambda: device.poll() is None and not has_frames(name, environment))
         wait_while(lambda: unsettled(folder, name))
         device.send_signal(signal.SIGINT)
         device.wait(600)
+
+
+def has_frames(name, environment):
+    said = subprocess.run(["swsync", "status"], capture_output=True, text=True, env=environment).stdout
+    return name in said and "no frames yet" not in said
 
 
 def unsettled(folder, name):
