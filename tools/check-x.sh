@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Whether `./x` does with other versions of Rust what it says: check-x.sh FOLDER. Run by `./x test`, in its
+# Whether `./x` does with other versions of Rust and on other machines what it says: check-x.sh FOLDER. Run by `./x test`, in its
 # environment, on a scratch checkout with one small crate.
 set -euo pipefail
 
@@ -105,6 +105,13 @@ expect 1 'there is 1.85.0' 'apt-get install rustup' -- "${old_meson[@]}"
 at_once "${old_meson[@]}"
 printf '#!/bin/sh\necho "1.85.0-somewhere (default)"\n' >"$folder/old/rustup"
 expect 1 'told to use 1.85.0-somewhere' 'RUSTUP_TOOLCHAIN=stable' -- env CARGO_HOME="$folder/home" ./x lint
+
+say '  ./x vm: what it says where it cannot run, and what its machine gives back'
+mkdir "$folder/arm"
+printf '#!/bin/sh\necho aarch64\n' >"$folder/arm/uname"
+chmod +x "$folder/arm/uname"
+expect 1 'an amd64 PC' 'which is aarch64' 'on an amd64 machine' -- env PATH="$folder/arm:$PATH" ./x vm true
+"$top/tools/vm/check_machine.py"
 cd "$top"
 rm -rf "$folder"
 

@@ -35,6 +35,7 @@ def parse_arguments(arguments):
     parser.add_argument("--memory", type=int, default=3072)
     parser.add_argument("--disk", type=pathlib.Path, action="append", default=[])
     parser.add_argument("--real-time", action="store_true")
+    parser.add_argument("--wire", type=pathlib.Path, nargs=2)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     parsed = parser.parse_args(arguments)
     if parsed.command[:1] == ["--"]:
@@ -91,6 +92,9 @@ def qemu_command(options, job):
     command += ["-serial", f"file:{job}/console"]
     command += ["-fsdev", f"{share},id=root,path=/,readonly=on", "-device", "virtio-9p-pci,fsdev=root,mount_tag=root"]
     command += ["-fsdev", f"{share},id=job,path={job}", "-device", "virtio-9p-pci,fsdev=job,mount_tag=job"]
+    if options.wire:
+        here, there = options.wire
+        command += ["-netdev", f"dgram,id=wire,local.type=unix,local.path={here},remote.type=unix,remote.path={there}", "-device", "virtio-net-pci,netdev=wire"]
     for number, disk in enumerate(options.disk, start=1):
         command += ["-drive", f"file={disk},if=none,id=disk{number},format=raw,cache=unsafe", "-device", f"virtio-blk-pci,drive=disk{number}"]
     return command
@@ -175,6 +179,8 @@ def keep_files(job, out):
 
 def main():
     options = parse_arguments(sys.argv[1:])
+    if not shutil.which("qemu-system-x86_64"):
+        sys.exit("x: there is no qemu-system-x86_64 here: install the package qemu-system-x86 and what else tools/packages-vm.txt names (./x vm does)")
     # An exception, so that the folder of the job goes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

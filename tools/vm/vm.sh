@@ -22,7 +22,7 @@ vm_usage() {
     cat <<'END_OF_USAGE'
 ./x vm [OPTIONS] COMMAND [ARGS...]   runs COMMAND on Debian 13's kernel, in a virtual machine
 ./x vm test [NAME...]                the tests that need such a kernel, two at a time (--at-once N): links, clocks, wifi, power,
-                                     power-vfat, power-exfat, suspend, camera, overload
+                                     power-vfat, power-exfat, camera, overload, suspend, suspend-one
 
 COMMAND finds what it finds in `./x shell`, as root. Everything can be written to, but nothing that is written outlasts the machine
 except in the folder $SWSYNC_VM_OUT. Output and exit code are those of COMMAND. There is no network but what COMMAND makes.
@@ -31,6 +31,7 @@ except in the folder $SWSYNC_VM_OUT. Output and exit code are those of COMMAND. 
   --timeout SECONDS end the machine after so long (default 600)
   --memory MB       (default 3072)
   --disk FILE       a file as /dev/vda, the next as /dev/vdb (repeatable); it is written to
+  --wire HERE THERE sockets (files) of a wire to another machine that names them the other way round; it is eth0 inside
   --real-time       the machine's clock goes with this machine's, and two processors; without it, its time stands still while
                     this machine is slow, so that microseconds can be measured on a busy one
 END_OF_USAGE

@@ -79,15 +79,17 @@ impl DemoRig {
         Ok(rig)
     }
 
-    /// A session in the rig, to give orders. Waits `timeout` for the leader to answer.
-    pub fn session(&mut self, timeout: Duration) -> anyhow::Result<Arc<Session>> {
-        let begun = Instant::now();
+    /// A session in the rig, to give orders. Waits for the leader to answer, until `deadline` at least.
+    pub fn session(&mut self, deadline: Instant) -> anyhow::Result<Arc<Session>> {
         loop {
             self.check()?;
             match Session::visit(&self.config, Duration::from_secs(2)) {
                 Ok(session) => return Ok(session),
-                Err(_) if begun.elapsed() < timeout => {}
-                Err(error) => return Err(error.into()),
+                Err(_) if Instant::now() < deadline => {}
+                Err(error) => {
+                    return Err(anyhow::Error::new(error)
+                        .context("the leader runs, and did not answer in time; --timeout waits longer"));
+                }
             }
         }
     }
@@ -267,6 +269,17 @@ fn tail(log: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leader_that_is_slow_has_as_long_as_asked_for() {
+        let port = swsync_rig::free_loopback().unwrap();
+        let config = RigConfig::new(Name::new("slow").unwrap(), Vec::new(), vec![format!("tcp/{port}")]);
+        let mut rig = DemoRig { devices: Vec::new(), relays: Vec::new(), config };
+        let begun = Instant::now();
+        let error = rig.session(begun + Duration::from_secs(3)).map(|_| ()).unwrap_err();
+        assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(format!("{error:#}").contains("--timeout waits longer: nothing answers at"), "{error:#}");
+    }
 
     #[test]
     fn each_device_needs_a_camera_of_its_own() {

@@ -45,8 +45,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let out = args.out.canonicalize()?;
     println!("swsync demo: {} devices, seed {}, {:?} cameras", args.cameras, args.seed, args.camera);
     let mut rig = DemoRig::start(args, &out)?;
-    let session = rig.session(args.timeout)?;
-    readiness::wait_until_ready(&mut rig, &session, args)?;
+    let begun = Instant::now();
+    let session = rig.session(begun + args.timeout)?;
+    readiness::wait_until_ready(&mut rig, &session, args, begun)?;
     if args.dashboard {
         drop(session);
         return serve_page(args, &mut rig);

@@ -20,9 +20,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(400);
 /// How often a status is printed if there is no terminal to repaint.
 const PRINT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Waits until every device is synced, with a small uncertainty, and locked.
-pub fn wait_until_ready(rig: &mut DemoRig, session: &Session, args: &DemoArgs) -> anyhow::Result<()> {
-    let begun = Instant::now();
+/// Waits until every device is synced, with a small uncertainty, and locked. They have `--timeout` for it since `begun`.
+pub fn wait_until_ready(
+    rig: &mut DemoRig,
+    session: &Session,
+    args: &DemoArgs,
+    begun: Instant,
+) -> anyhow::Result<()> {
     let mut screen = Screen::new();
     let mut seen = BTreeMap::new();
     loop {

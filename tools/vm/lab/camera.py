@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from common import HERE, SCRATCH, Results, sh, wait_for, wait_for_frames
+from common import HERE, SCRATCH, Results, sh, wait_for, wait_for_end, wait_for_frames
 
 RAW = "video/x-raw,format=YUY2,width=320,height=240,framerate=30/1"
 JPEG = "image/jpeg,width=320,height=240,framerate=30/1"
@@ -15,9 +15,9 @@ FRAMES = 60
 
 
 class UsbCamera:
-    def __init__(self, port, ppm):
-        self.port = port
-        command = [sys.executable, str(HERE / "usb_camera.py"), str(SCRATCH / "picture.jpg"), str(ppm), f"lab{port}", str(port)]
+    def __init__(self, port, ppm, endpoint="bulk"):
+        self.port, self.ppm, self.endpoint = port, ppm, endpoint
+        command = [sys.executable, str(HERE / "usb_camera.py"), str(SCRATCH / "picture.jpg"), str(ppm), f"lab{port}", str(port), endpoint]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
         before = known_to_libcamera()
         wait_for("the camera's video devices", self.is_there)
@@ -28,10 +28,13 @@ class UsbCamera:
     def is_there(self):
         return len(sh("ls /sys/class/video4linux", check=False).split()) >= 2 * (self.port + 1)
 
+    def plug_in_again(self):
+        return UsbCamera(self.port, self.ppm, self.endpoint)
+
     def unplug(self):
         self.process.stdin.write(b"unplug\n")
         self.process.stdin.flush()
-        self.process.wait(10)
+        wait_for_end(self.process)
 
 
 ENVIRONMENT = dict(os.environ, LD_PRELOAD=str(SCRATCH / "firmware_node.so"), LIBCAMERA_LOG_LEVELS="*:ERROR")
@@ -64,8 +67,8 @@ def pretend_udev():
         [ -e $device/dev ] && printf 'I:1\\nG:systemd\\nQ:systemd\\nV:1\\n' > /run/udev/data/c$(cat $device/dev); done""", check=False)
 
 
-def stream(source, caps, frames=FRAMES):
-    command = [sys.executable, str(HERE / "stream.py"), source, caps, str(frames)]
+def stream(source, caps, frames=FRAMES, patience=60):
+    command = [sys.executable, str(HERE / "stream.py"), source, caps, str(frames), str(patience)]
     return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
 
 
@@ -77,23 +80,27 @@ def finished(process):
 def text(run):
     lost = re.search(r"lost=\(guint64\)(\d+)", run["stats"])
     copied = re.search(r"copied=\(guint64\)(\d+)", run["stats"])
-    return (f"{run['frames']} frames in {run['memory']}" + (f", copied {copied[1]}" if copied else "") + (f", lost {lost[1]}" if lost else "") +
+    form = re.search(r"(image/jpeg|format=\(string\)\w+)", run["caps"])[1].removeprefix("format=(string)")
+    return (f"{run['frames']} frames of {form} in {run['memory']}" + (f", copied {copied[1]}" if copied else "") + (f", lost {lost[1]}" if lost else "") +
             f"; first after {run['first_frame_s']} s ({run['cpu_s_to_first']} s of processor), one every {run['interval_ms']} ms (longest {run['longest_ms']}), {run['cpu_ms_a_frame']} ms of processor a frame")
 
 
+WHOLE = "all frames in dma-bufs, none lost, none copied"
+
+
+def is_whole(run):
+    return run["memory"] == {"dmabuf": run["frames"]} and bool(re.search(r"\blost=\(guint64\)0\b", run["stats"]))
+
+
 def compare(results, camera):
-    """Both sources on the same camera, twice: what is loaded for the first time takes long here, and is not to count."""
+    """Both sources on the same camera, three times; the one that started soonest counts. What is loaded for the first time takes long
+    here, and the machine's clock leaps meanwhile."""
     for format_name, caps in [("YUYV", RAW), ("MJPEG", JPEG)]:
-        ours, theirs = f'swsyncsrc camera-name="{camera.name}"', f'libcamerasrc camera-name="{camera.name}"'
-        runs = {}
-        for source in (ours, theirs):
-            for _ in range(2 if format_name == "YUYV" else 1):
-                runs[source] = finished(stream(source, caps))
-        run, other = runs[ours], runs[theirs]
-        zero_copy = run["memory"] == {"dmabuf": run["frames"]}
-        no_loss = re.search(r"\blost=\(guint64\)0\b", run["stats"])
-        results.add(f"swsyncsrc, {format_name}", "all frames in dma-bufs, none lost, none copied", text(run), run["frames"] >= FRAMES and zero_copy and no_loss, **run)
-        results.add(f"libcamerasrc, {format_name}", "it streams, for comparison", text(other) if other["frames"] else other["ended"], True, **other)
+        for source, expected in ("swsyncsrc", WHOLE), ("libcamerasrc", "it streams, for comparison"):
+            tried = [finished(stream(f'{source} camera-name="{camera.name}"', caps)) for _ in range(3)]
+            run = min(tried, key=lambda run: run["first_frame_s"] or float("inf"))
+            ok = source != "swsyncsrc" or all(run["frames"] >= FRAMES and is_whole(run) for run in tried)
+            results.add(f"{source}, {format_name}", expected, text(run) if run["frames"] else run["ended"], ok, **run)
 
 
 def unplug(results, camera):
@@ -107,11 +114,12 @@ def unplug(results, camera):
 
 
 def unplugged_while_streaming(results, camera, source, note):
-    process = stream(f'{source} camera-name="{camera.name}"', RAW, 150)
+    # libcamera is busy with a camera that is gone, which takes an emulated processor long.
+    process = stream(f'{source} camera-name="{camera.name}"', RAW, 150, 15 if source == "libcamerasrc" else 60)
     process.stdout.readline()  # it streams, or has ended
     camera.unplug()
     time.sleep(2)
-    camera = UsbCamera(0, 20)
+    camera = camera.plug_in_again()
     try:
         run = finished(process)
     except subprocess.TimeoutExpired:
@@ -146,13 +154,13 @@ def unplug_in_a_take(results, camera):
         camera.unplug()
         time.sleep(2)
         if is_back:
-            camera = UsbCamera(0, 20)
+            camera = camera.plug_in_again()
         said = record.communicate(timeout=600)[0]
         if is_back:
             device.send_signal(2)
-        code = device.wait(60)
+        code = wait_for_end(device)
         if not is_back:
-            camera = UsbCamera(0, 20)
+            camera = camera.plug_in_again()
             answer_later(camera, location, name)
         take_row(results, location / name / "usb", name, code, record.returncode, said, log)
     return camera
@@ -168,7 +176,7 @@ def answer_later(camera, location, name):
     device = saving_device("", camera, location, SCRATCH / "take-again.log")
     wait_for("the answer for the whole take", lambda: json.loads((location / name / "usb/take.json").read_text())["complete"], 300)
     device.send_signal(2)
-    device.wait(60)
+    wait_for_end(device)
 
 
 def take_row(results, folder, name, code, record_code, said, log):
@@ -195,6 +203,18 @@ def two_cameras(results, first):
     second.unplug()
 
 
+def isochronous(results, first):
+    """A second camera as most are: with an isochronous endpoint."""
+    camera = UsbCamera(1, -80, "isochronous")
+    for source in ("swsyncsrc", "libcamerasrc"):
+        for format_name, caps in [("YUYV", RAW), ("MJPEG", JPEG)]:
+            run = finished(stream(f'{source} camera-name="{camera.name}"', caps))
+            ours = source == "swsyncsrc"
+            ok = not ours or (run["frames"] >= FRAMES and is_whole(run))
+            results.add(f"{source}, isochronous endpoint, {format_name}", WHOLE if ours else "for comparison", text(run) if run["frames"] else run["ended"], ok, **run)
+    unplugged_while_streaming(results, camera, "swsyncsrc on-stall=restart", ", isochronous endpoint").unplug()
+
+
 def main(only):
     results = Results("camera")
     SCRATCH.mkdir(exist_ok=True)
@@ -203,7 +223,7 @@ def main(only):
         gst-launch-1.0 -q videotestsrc num-buffers=1 ! video/x-raw,width=320,height=240 ! jpegenc ! filesink location={SCRATCH}/picture.jpg""")
     start_udev()
     camera = UsbCamera(0, 20)
-    for part in (compare, two_cameras, unplug, unplug_in_a_take):
+    for part in (compare, isochronous, two_cameras, unplug, unplug_in_a_take):
         if not only or part.__name__ in only:
             camera = part(results, camera) or camera
     results.end()

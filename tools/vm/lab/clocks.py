@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 
-from common import Device, Errors, Results, backwards, bridge, sh, uptime
+from common import PATIENT, Device, Errors, Results, backwards, bridge, sh, uptime
 
-CLIENT = "swsyncclock name=clock role=client sync-timeout=60000000000"
+CLIENT = f"swsyncclock name=clock role=client {PATIENT}"
 SIMULATED = "offset=2.5s,skew=31ppm"
 
 

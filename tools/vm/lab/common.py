@@ -11,6 +11,8 @@ import time
 HERE = pathlib.Path(__file__).parent
 SCRATCH = pathlib.Path("/tmp/lab")
 MULTICAST = "224.0.0.0/4"
+# Long, as the machine's clock may leap while a program is read from the host's disk. The tests have limits of their own.
+PATIENT = "sync-timeout=600000000000"
 
 
 def sh(command, check=True):
@@ -25,20 +27,38 @@ def uptime():
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
+def host_time():
+    """The time of the computer that the machine runs on, in seconds: it dates the files that the machine shares with it."""
+    file = pathlib.Path(os.environ["SWSYNC_VM_OUT"]).parent / "host-time"
+    file.write_text("now")
+    return file.stat().st_mtime
+
+
 def wait_for(what, condition, seconds=30.0):
-    """Waits until `condition()` is true and returns that; ends the test if it never is."""
-    end = time.monotonic() + seconds
+    """Waits until `condition()` is true and returns that; ends the test if it never is.
+
+    So long by the machine's clock, which stands still while its host is slow, and by the host's, as the machine's leaps ahead while it
+    waits for the host's disk.
+    """
+    end, host_end = time.monotonic() + seconds, host_time() + seconds
     while not (answer := condition()):
-        if time.monotonic() > end:
+        if time.monotonic() > end and host_time() > host_end:
+            keep_logs()
             sys.exit(f"waited {seconds:.0f} s in vain for: {what}")
         time.sleep(0.1)
     return answer
 
 
+def wait_for_end(process, seconds=60.0):
+    """Waits until a process has ended and returns its exit code."""
+    wait_for(f"the end of {process.args}", lambda: process.poll() is not None, seconds)
+    return process.returncode
+
+
 def wait_for_frames(names, prefix="", seconds=60.0):
     """Until these devices are in the rig, and have frames."""
     def have():
-        said = sh(f"{prefix} timeout 20 swsync status", check=False)
+        said = sh(f"{prefix} timeout 120 swsync status", check=False)
         return all(name in said for name in names) and "no frames yet" not in said
 
     wait_for(f"frames of {', '.join(names)}", have, seconds)
@@ -115,11 +135,7 @@ class Device:
     def stop(self, how=signal.SIGINT):
         if self.process.poll() is None:
             self.process.send_signal(how)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        wait_for_end(self.process)
 
 
 class Sample:

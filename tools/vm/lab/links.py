@@ -3,7 +3,7 @@
 import threading
 import time
 
-from common import Device, Errors, Results, backwards, bridge, sh
+from common import PATIENT, Device, Errors, Results, backwards, bridge, sh
 
 SECONDS = 25
 # Name, what the way to the leader does, what the way back does. What is the same both ways stands once.
@@ -59,7 +59,7 @@ def measure(results, leader, indices):
     clients, stopping = [], threading.Event()
     for index in indices:
         set_link(index, *CASES[index][1:])
-        clients.append(Device(name(index), "swsyncclock name=clock role=client leader=10.0.0.1 announce=false sync-timeout=60000000000", name(index)))
+        clients.append(Device(name(index), f"swsyncclock name=clock role=client leader=10.0.0.1 announce=false {PATIENT}", name(index)))
     if STALLING in indices:
         threading.Thread(target=stall, args=(STALLING, stopping), daemon=True).start()
     for client in clients:

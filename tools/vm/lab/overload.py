@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-from common import SCRATCH, Device, Errors, Results, backwards, bridge, sh, uptime
+from common import PATIENT, SCRATCH, Device, Errors, Results, backwards, bridge, sh, uptime, wait_for_end
 
 RATE, SECONDS = 10, 10
 # A ring of a second, and room for some five pictures that wait for the disk: so a slow disk shows within a short take.
@@ -31,7 +31,7 @@ class Rig:
         self.leader = self.device("leader", "role=leader", 1, SCRATCH / "takes")
         self.leader.wait_until_synced()
         sh(f"echo +memory > /sys/fs/cgroup/cgroup.subtree_control; mkdir -p {CGROUP}")
-        self.client = self.device("client", "role=client sync-timeout=60000000000", 2, "/mnt/takes", CGROUP)
+        self.client = self.device("client", f"role=client {PATIENT}", 2, "/mnt/takes", CGROUP)
         self.client.wait_until_synced()
         time.sleep(3)
 
@@ -48,10 +48,10 @@ class Rig:
         begin_fault()
         time.sleep(SECONDS - 5)
         end_fault()
-        code = recording.wait(180)
+        code = wait_for_end(recording, 180)
         errors = Errors(self.leader, self.client, begin)
         counts = {device: self.count(name, device) for device in ("leader", "client")}
-        after = self.record(name + "-after", 2).wait(60)
+        after = wait_for_end(self.record(name + "-after", 2))
         whole = self.count(name + "-after", "client")[:2]
         ok = all(saved + holes == RATE * SECONDS for saved, holes, _ in counts.values()) and (code == 0) == (sum(holes for _, holes, _ in counts.values()) == 0)
         ok &= errors.within(True) == 100 and backwards([self.leader, self.client]) == 0 and after == 0 and whole == (2 * RATE, 0)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from common import SCRATCH, sh, wait_for_frames
+from common import PATIENT, SCRATCH, sh, wait_for_end, wait_for_frames
 
 MAKE = {
     "ext4": "mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0,nodiscard",
@@ -19,7 +19,7 @@ MAKE = {
 ENDPOINT = "tcp/127.0.0.1:7447"
 DEVICE = "gst-launch-1.0 -e swsyncclock {clock} swsyncsrc backend=simulated simulated-seed={seed} ! video/x-raw,width=160,height=120,framerate=10/1 ! videoconvert ! {encoder} ! swsyncsink device-id={name} location=/mnt/takes {rig}"
 STILLS = dict(name="stills", clock="role=leader announce=false", seed=1, encoder="jpegenc", rig=f"listen={ENDPOINT}")
-VIDEO = dict(name="video", clock="role=client leader=127.0.0.1 announce=false sync-timeout=60000000000", seed=2, rig=f"connect={ENDPOINT}",
+VIDEO = dict(name="video", clock=f"role=client leader=127.0.0.1 announce=false {PATIENT}", seed=2, rig=f"connect={ENDPOINT}",
              encoder="x264enc tune=zerolatency speed-preset=ultrafast bframes=0 key-int-max=5 ! h264parse")
 
 
@@ -29,7 +29,7 @@ def mark(text):
 
 def order(name, arguments):
     mark(f"{name}-ordered")
-    said = sh(f"timeout 90 swsync {arguments} --id {name} --max-error none")
+    said = sh(f"timeout 600 swsync {arguments} --id {name} --max-error none")
     mark(f"{name}-answered")
     print(said, flush=True)
 
@@ -53,7 +53,7 @@ def main(kind):
     for device in devices:
         device.send_signal(2)
     for device in devices:
-        device.wait(30)
+        wait_for_end(device)
     mark("ended")
     (out / "final.sha256").write_text(sh("cd /mnt && find . -type f | sort | xargs -d '\\n' sha256sum") + "\n")
     sh("umount /mnt && dmsetup remove lw")

@@ -136,32 +136,42 @@ def free_port():
 
 
 def recover(folder):
-    """Starts both devices on the files, as after a power cut, until each has looked through them."""
+    """Starts both devices on the files, as after a power cut, until each has completed and answered what is its own, or has had long enough."""
     endpoint = f"tcp/127.0.0.1:{free_port()}"
+    environment = dict(os.environ, SWSYNC_CONNECT=endpoint)
     for name, encoder in [("stills", "jpegenc"), ("video", "x264enc tune=zerolatency speed-preset=ultrafast ! h264parse")]:
         line = f"""exec gst-launch-1.0 -e swsyncclock role=leader announce=false port=0 videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=10/1 !
             {encoder} ! swsyncsink device-id={name} location={folder}/takes listen={endpoint}""".replace("\n", " ")
-        device = subprocess.Popen(["bash", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        end = time.monotonic() + 30
-        environment = dict(os.environ, SWSYNC_CONNECT=endpoint)
-        while name not in subprocess.run(["swsync", "status"], capture_output=True, text=True, env=environment).stdout and time.monotonic() < end:
-            time.sleep(0.2)
-        wait_until_settled(folder)
+        device = subprocess.Popen(["bash", "-c", line], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # gst-launch-1.0 -e that gets SIGINT before the pipeline plays waits for an EOS that is lost.
+        wait_while(lambda: device.poll() is None and not has_frames(name, environment))
+        wait_while(lambda: unsettled(folder, name))
         device.send_signal(signal.SIGINT)
-        device.wait(30)
+        device.wait(600)
 
 
-def wait_until_settled(folder):
-    """Until nothing has changed for two seconds."""
-    seen, since = None, time.monotonic()
-    while time.monotonic() - since < 2:
-        now = {name: path.stat().st_mtime_ns for name, path in files_of(folder).items()}
-        if now != seen:
-            seen, since = now, time.monotonic()
+def has_frames(name, environment):
+    said = subprocess.run(["swsync", "status"], capture_output=True, text=True, env=environment).stdout
+    return name in said and "no frames yet" not in said
+
+
+def unsettled(folder, name):
+    """Whether a device that runs has something left to complete or to answer."""
+    try:
+        return after_recovery({file: path for file, path in files_of(folder).items() if f"/{name}/" in file})
+    except FileNotFoundError:
+        return True  # renamed just now
+
+
+def wait_while(condition, seconds=120):
+    """Until it is false, or for so long and 600 looks, as the clock of a virtual machine may leap."""
+    end, looks = time.monotonic() + seconds, 0
+    while condition() and (looks < 600 or time.monotonic() < end):
+        looks += 1
         time.sleep(0.2)
 
 
-def after_recovery(files, ordered):
+def after_recovery(files):
     """What is still wrong when the devices have been there."""
     faults = [f"{name}: still unfinished" for name in files if name.endswith(".part")]
     if count := unnamed(files):
@@ -212,7 +222,7 @@ def main(kind, disk, log_path, folder):
             if state in to_recover:
                 recovered += 1
                 recover(files_folder)
-                recover_faults += [f"state {state}: {fault}" for fault in after_recovery(files_of(files_folder), marks)]
+                recover_faults += [f"state {state}: {fault}" for fault in after_recovery(files_of(files_folder))]
     print("\n".join([*faults[:10], *recover_faults[:10]]), file=sys.stderr)
     rows = [
         dict(fault=f"power cut, {kind}: {len(states)} states of {barriers} barriers", expected="no file with a final name torn, none lost that was answered for",

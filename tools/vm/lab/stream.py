@@ -1,4 +1,7 @@
-"""stream.py SOURCE CAPS FRAMES: plays a camera's source and says what came of it, as JSON: memory, times, processor time, messages."""
+"""stream.py SOURCE CAPS FRAMES SECONDS: plays a camera's source and says what came of it, as JSON: memory, times, processor time, messages.
+
+It gives up where there has been no frame for so many seconds.
+"""
 
 import collections
 import json
@@ -12,7 +15,7 @@ gi.require_version("Gst", "1.0")
 from gi.repository import Gst  # noqa: E402
 
 
-def main(source, caps, frames):
+def main(source, caps, frames, patience):
     begun = time.monotonic()
     Gst.init(None)
     clock = "swsyncclock role=leader announce=false port=0 " if source.startswith("swsync") else ""
@@ -37,8 +40,8 @@ def main(source, caps, frames):
     bus, messages, ended = pipeline.get_bus(), [], "timeout"
 
     def deadline():
-        """A minute after the last frame. The machine's clock leaps ahead while it waits for the host's disk, so starting may take long."""
-        return arrived[-1] + 60 if arrived else begun + 1200
+        """The machine's clock leaps ahead while it waits for the host's disk, so starting may take long."""
+        return arrived[-1] + patience if arrived else begun + 1200
 
     while time.monotonic() < deadline() and len(stamps) < frames:
         if message := bus.timed_pop(100 * Gst.MSECOND):
@@ -64,4 +67,4 @@ def main(source, caps, frames):
                           messages=messages, stats=stats.to_string()[:1500] if stats else "", silence_s=round(silence, 2), stopped=stopped)))
 
 
-main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

@@ -47,6 +47,12 @@ class Clock:
         return (rig - boot - took / 2) / 1e3, (rig - monotonic - took / 2) / 1e3
 
 
+    def stated(self):
+        """What the clock says of its error, in us: two standard deviations, and what asymmetry may add."""
+        get = self.element.get_property
+        return (2 * get("uncertainty") + max(get("asymmetry-bound"), 0)) / 1e3
+
+
 def watch(clocks, seconds):
     """Looks at the clocks for so long. Returns their last readings."""
     end, readings = time.monotonic() + seconds, []
@@ -54,6 +60,17 @@ def watch(clocks, seconds):
         readings = [clock.look() for clock in clocks]
         time.sleep(0.1)
     return readings
+
+
+def watch_until_settled(clocks, begun, seconds=120.0):
+    """Returns how long it took since `begun`, in seconds, until all led or were synced for good (for 10 s)."""
+    since = time.monotonic()
+    while time.monotonic() - begun < seconds and time.monotonic() - since < 10:
+        watch(clocks, 0)
+        if not all(clock.states[-1] in ("leading", "synced") for clock in clocks):
+            since = time.monotonic()
+        time.sleep(0.1)
+    return since - begun
 
 
 def suspend(kind):
@@ -76,27 +93,28 @@ def row_of(clocks, kind):
     for clock in clocks:
         clock.states.clear()
     slept = suspend(kind)
+    woken = time.monotonic()
     first = watch(clocks, 0)
-    watch(clocks, 15)
+    took = watch_until_settled(clocks, woken)
     after = watch(clocks, 1)
     at_once = max(abs(one[0] - other[0]) for one, other in zip(first, before))
     in_the_end = max(abs(one[0] - other[0]) for one, other in zip(after, before))
-    apart = abs(after[0][1] - after[1][1])
+    apart, stated = abs(after[0][1] - after[1][1]), clocks[1].stated()
     back = sum(clock.backwards for clock in clocks)
     states = "; ".join("/".join(clock.states) for clock in clocks)
     synced = [clock.states[-1] for clock in clocks] == ["leading", "synced"]
-    observed = (f"slept {slept:.1f} s; rig time moved {at_once:.0f} us against CLOCK_BOOTTIME, {in_the_end:.0f} us in the end; client {apart:.1f} us off the leader after 16 s; "
+    observed = (f"slept {slept:.1f} s; rig time moved {at_once:.0f} us against CLOCK_BOOTTIME, {in_the_end:.0f} us in the end; settled for good after {took:.1f} s; then the client is {apart:.1f} us off the leader, and states {stated:.0f} us; "
                 f"states {states}; went back {back} times")
-    return dict(fault=f"suspend ({kind}) of leader and client for {ASLEEP} s", expected="rig time has gone on meanwhile (to 10 ms), client synced again after 16 s and within 500 us (this machine keeps pace with a busy computer); never backwards",
-                observed=observed, ok=slept > ASLEEP / 2 and at_once < 20e3 and apart < 500 and synced and back == 0,
-                figures=dict(slept_s=round(slept, 2), moved_us=round(at_once), apart_us=round(apart, 1)))
+    return dict(fault=f"suspend ({kind}) of leader and client for {ASLEEP} s", expected="rig time has gone on meanwhile (to 10 ms); the leader leads and the client is synced again, as near as it states (or 500 us: this machine's processors are other programs' too); never backwards",
+                observed=observed, ok=slept > ASLEEP / 2 and at_once < 20e3 and apart < max(stated, 500) and synced and back == 0,
+                figures=dict(slept_s=round(slept, 2), moved_us=round(at_once), apart_us=round(apart, 1), stated_us=round(stated), settled_after_s=round(took, 1)))
 
 
 def main():
     Gst.init(None)
     clocks = [Clock("role=leader")]
     watch(clocks, 2)
-    clocks.append(Clock("role=client leader=127.0.0.1 sync-timeout=60000000000"))
+    clocks.append(Clock("role=client leader=127.0.0.1 sync-timeout=600000000000"))
     watch(clocks, 5)
     console = os.open("/dev/ttyS0", os.O_WRONLY)
     power_off = os.open("/proc/sysrq-trigger", os.O_WRONLY)

@@ -1,7 +1,8 @@
-"""A UVC camera in user space: usb_camera.py PICTURE.jpg PPM SERIAL PORT. YUYV and MJPEG, 320x240, with a clock that is PPM fast.
+"""A UVC camera in user space: usb_camera.py PICTURE.jpg PPM SERIAL PORT bulk|isochronous. YUYV and MJPEG, 320x240, a clock that is PPM fast.
 
-It is plugged into the kernel by USB/IP's vhci_hcd over a pair of sockets. Its endpoint is a bulk one, which uvcvideo takes as well as an
-isochronous one. Commands come on standard input: `unplug`.
+It is plugged into the kernel by USB/IP's vhci_hcd over a pair of sockets. Most cameras have an isochronous endpoint: each request of
+uvcvideo's is for some packets, of which there is one in each microframe, empty or not. Some have a bulk endpoint, where a request waits
+until there is something to send. Commands come on standard input: `unplug`.
 """
 
 import os
@@ -16,6 +17,8 @@ WIDTH, HEIGHT, PAYLOAD = 320, 240, 16384
 INTERVALS = (333333, 666666, 1000000)  # of 100 ns: 30, 15 and 10 frames a second
 VHCI = pathlib.Path("/sys/devices/platform/vhci_hcd.0")
 HIGH_SPEED = 3
+# Three times 1024 bytes in each microframe, of which there are 8000 a second.
+PACKET, MICROFRAME = 3072, 1 / 8000
 YUYV, MJPEG = 1, 2
 pack = struct.pack
 
@@ -24,8 +27,11 @@ def frame_descriptor(subtype):
     return pack("<BBBBBHHIIIIB3I", 38, 0x24, subtype, 1, 0, WIDTH, HEIGHT, 29491200, 147456000, WIDTH * HEIGHT * 2, INTERVALS[0], 3, *INTERVALS)
 
 
-def descriptors():
-    """The device's and its configuration's descriptor (UVC 1.1): a control interface, and a streaming one with two formats."""
+def descriptors(isochronous):
+    """The device's and its configuration's descriptor (UVC 1.1): a control interface, and a streaming one with two formats.
+
+    An isochronous endpoint takes no bandwidth in the streaming interface's first setting: it is not there.
+    """
     yuy2 = bytes.fromhex("5955593200001000800000aa00389b71")
     color = bytes([6, 0x24, 0x0D, 1, 1, 4])
     formats = pack("<BBBBB16sBBBBBB", 27, 0x24, 4, YUYV, 1, yuy2, 16, 1, 0, 0, 0, 0) + frame_descriptor(5)
@@ -35,7 +41,11 @@ def descriptors():
     terminals = pack("<18B", 18, 0x24, 2, 1, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x0A, 0, 0) + bytes([9, 0x24, 3, 3, 1, 1, 0, 1, 0])
     control_header = pack("<BBBHHIBB", 13, 0x24, 1, 0x0100, 13 + len(terminals), 48000000, 1, 1)
     body = bytes([8, 0x0B, 0, 2, 0x0E, 3, 0, 2, 9, 4, 0, 0, 0, 0x0E, 1, 0, 2]) + control_header + terminals
-    body += bytes([9, 4, 1, 0, 1, 0x0E, 2, 0, 0]) + stream_header + formats + pack("<BBBBHB", 7, 5, 0x81, 2, 512, 0)
+    if isochronous:
+        body += bytes([9, 4, 1, 0, 0, 0x0E, 2, 0, 0]) + stream_header + formats
+        body += bytes([9, 4, 1, 1, 1, 0x0E, 2, 0, 0]) + pack("<BBBBHB", 7, 5, 0x81, 5, 2 << 11 | 1024, 1)
+    else:
+        body += bytes([9, 4, 1, 0, 1, 0x0E, 2, 0, 0]) + stream_header + formats + pack("<BBBBHB", 7, 5, 0x81, 2, 512, 0)
     configuration = pack("<BBHBBBBB", 9, 2, 9 + len(body), 2, 1, 0, 0x80, 250) + body
     device = pack("<BBHBBBBHHHBBBB", 18, 1, 0x0200, 0xEF, 2, 1, 64, 0x1D6B, 0x0104, 0x0100, 1, 2, 3, 1)
     qualifier = pack("<BBHBBBBBB", 10, 6, 0x0200, 0xEF, 2, 1, 64, 1, 0)
@@ -45,9 +55,10 @@ def descriptors():
 class Controls:
     """Answers requests to the control endpoint."""
 
-    def __init__(self, serial):
+    def __init__(self, serial, isochronous):
         self.strings = {1: "Lab", 2: "LabCam", 3: serial}
-        self.descriptors = descriptors()
+        self.descriptors = descriptors(isochronous)
+        self.payload = PACKET if isochronous else PAYLOAD
         self.format, self.interval = YUYV, INTERVALS[0]
         self.exposure_mode, self.exposure = 8, 100  # by itself; 100 us units
 
@@ -83,7 +94,7 @@ class Controls:
             self.format = data[2] if data[2] in (YUYV, MJPEG) else YUYV
             self.interval = struct.unpack_from("<I", data, 4)[0] or INTERVALS[0]
             return b""
-        probe = pack("<HBBIHHHHHII", 1, self.format, 1, self.interval, 0, 0, 0, 0, 0, WIDTH * HEIGHT * 2, PAYLOAD)
+        probe = pack("<HBBIHHHHHII", 1, self.format, 1, self.interval, 0, 0, 0, 0, 0, WIDTH * HEIGHT * 2, self.payload)
         return {0x85: pack("<H", 26), 0x86: b"\3"}.get(request, probe)[:length]
 
     def camera(self, control, kind, request, data):
@@ -102,9 +113,11 @@ class Controls:
 
 
 class Camera:
-    def __init__(self, picture, ppm, serial, port):
+    def __init__(self, picture, ppm, serial, port, endpoint):
         self.picture, self.rate, self.port = picture, 1 + ppm * 1e-6, port
-        self.controls = Controls(serial)
+        self.isochronous = endpoint == "isochronous"
+        self.controls = Controls(serial, self.isochronous)
+        self.free = 0.0  # when the bus is, for the next isochronous request
         self.waiting, self.payloads, self.toggle, self.due, self.count = [], [], 0, 0.0, 0
         self.socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         for end in (self.socket, other):
@@ -120,9 +133,9 @@ class Camera:
             data += part
         return data
 
-    def reply(self, sequence, status, data=b"", length=None):
+    def reply(self, sequence, status, data=b"", length=None, packets=0):
         length = len(data) if length is None else length
-        self.socket.sendall(pack(">IIIIIiiiii8x", 3, sequence, 0, 0, 0, status, length, 0, 0, 0) + data)
+        self.socket.sendall(pack(">IIIIIiiiii8x", 3, sequence, 0, 0, 0, status, length, 0, packets, 0) + data)
 
     def handle(self):
         """A packet of the kernel: a request (1), or that one is taken back (2)."""
@@ -136,10 +149,10 @@ class Camera:
             if not self.waiting:
                 self.payloads, self.due = [], 0.0
             return
-        _, length = struct.unpack_from(">Ii", header, 20)
+        length, _, packets = struct.unpack_from(">iii", header, 24)
         data = self.read(length) if direction == 0 and length > 0 else b""
         if endpoint:
-            self.waiting.append((sequence, length))
+            self.waiting.append((sequence, self.read(16 * packets) if self.isochronous else b""))
             return
         answer = self.controls.answer(header[40:48], data)
         if answer is None:
@@ -156,14 +169,43 @@ class Camera:
         picture = bytes([shade, 128]) * (WIDTH * HEIGHT) if self.controls.format == YUYV else self.picture
         self.toggle ^= 1
         self.count += 1
-        parts = [picture[at:at + PAYLOAD - 2] for at in range(0, len(picture), PAYLOAD - 2)]
+        size = self.controls.payload - 2
+        parts = [picture[at:at + size] for at in range(0, len(picture), size)]
         last = len(parts) - 1
         self.payloads = [bytes([2, 0x80 | self.toggle | (2 if n == last else 0)]) + part for n, part in enumerate(parts)]
 
+    def transfer(self, now):
+        """Ends the requests that can be ended now."""
+        if self.isochronous:
+            while self.waiting and now >= self.free:
+                self.transfer_isochronous(*self.waiting.pop(0), now)
+            return
+        while self.waiting and self.payloads:
+            sequence, _ = self.waiting.pop(0)
+            self.reply(sequence, 0, self.payloads.pop(0))
+
+    def transfer_isochronous(self, sequence, wanted, now):
+        """A request takes as long as its packets have microframes, with data or without."""
+        data, descriptors = b"", b""
+        for offset, length, _, _ in struct.iter_unpack(">IIII", wanted):
+            packet = self.payloads.pop(0) if self.payloads else b""
+            data += packet
+            descriptors += pack(">IIIi", offset, length, len(packet), 0)
+        packets = len(wanted) // 16
+        self.reply(sequence, 0, data + descriptors, len(data), packets)
+        self.free = (self.free if now - self.free < 0.1 else now) + packets * MICROFRAME
+
+    def pause(self, now):
+        """How long nothing is to be done, if nothing is asked."""
+        if not self.waiting:
+            return 1.0
+        if self.isochronous:
+            return max(0.0, self.free - now)
+        return 0.0 if self.payloads else max(0.0, self.due - now)
+
     def run(self):
         while True:
-            wait = 1.0 if not self.waiting else 0.0 if self.payloads else max(0.0, self.due - time.monotonic())
-            ready, _, _ = select.select([self.socket, sys.stdin], [], [], wait)
+            ready, _, _ = select.select([self.socket, sys.stdin], [], [], self.pause(time.monotonic()))
             if self.socket in ready:
                 self.handle()
             if sys.stdin in ready:
@@ -172,9 +214,7 @@ class Camera:
             now = time.monotonic()
             if self.waiting and not self.payloads and now >= self.due:
                 self.take_frame(now)
-            while self.waiting and self.payloads:
-                sequence, length = self.waiting.pop(0)
-                self.reply(sequence, 0, self.payloads.pop(0)[:length])
+            self.transfer(now)
 
 
-Camera(pathlib.Path(sys.argv[1]).read_bytes(), float(sys.argv[2]), sys.argv[3], int(sys.argv[4])).run()
+Camera(pathlib.Path(sys.argv[1]).read_bytes(), float(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]).run()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from common import HERE, MULTICAST, SCRATCH, Device, Errors, Results, backwards, sh, uptime, wait_for, wait_for_frames
+from common import HERE, MULTICAST, PATIENT, SCRATCH, Device, Errors, Results, backwards, sh, uptime, wait_for, wait_for_end, wait_for_frames
 
 STATIONS = (1, 2, 3)
 SECONDS = 6
@@ -121,7 +121,7 @@ class Rig:
         self.leader = self.device("leader", "wired", "role=leader", 1, 10)
         self.leader.wait_until_synced()
         begin = uptime()
-        self.stations = [self.device(f"sta{i}", f"sta{i}", "role=client sync-timeout=60000000000", 1 + i, 12 - 9 * i,
+        self.stations = [self.device(f"sta{i}", f"sta{i}", f"role=client {PATIENT}", 1 + i, 12 - 9 * i,
                                      "offset=2.5s,skew=31ppm" if i == 2 else None) for i in STATIONS]
         for station in self.stations:
             station.wait_until_synced()
@@ -180,7 +180,7 @@ def stamps(results):
         begin()
         run = {}
         for namespace in ("sta1", "wired"):
-            run[namespace] = json.loads(sh(f"ip netns exec {namespace} timeout 60 python3 {HERE}/stamps.py 10.0.0.1"))
+            run[namespace] = json.loads(sh(f"ip netns exec {namespace} timeout 600 python3 {HERE}/stamps.py 10.0.0.1"))
         sta, wired = run["sta1"], run["wired"]
         text = (f"WiFi: {sta['driver']} by the driver, {sta['queue']} by the queue, {sta['queue_median_us']} us after user space (95 %: {sta['queue_95_us']}, worst {sta['queue_worst_us']}); "
                 f"wired: the driver {wired['driver_median_us']} us after the queue (worst {wired['driver_worst_us']}), that {wired['queue_median_us']} us after user space (worst {wired['queue_worst_us']})")
@@ -191,7 +191,7 @@ def lead_at_access_point(results, rig):
     """A second rig whose leader is the access point itself."""
     leader = Device("at-ap", "swsyncclock name=clock role=leader rig=at port=12000", "ap")
     leader.wait_until_synced()
-    client = Device("at-ap-client", "swsyncclock name=clock role=client rig=at sync-timeout=60000000000", "sta1")
+    client = Device("at-ap-client", f"swsyncclock name=clock role=client rig=at {PATIENT}", "sta1")
     client.wait_until_synced()
     begin = uptime()
     time.sleep(SECONDS)
@@ -226,7 +226,7 @@ def main(only):
         if not only or any(word in name for word in only):
             rig.event(name, act, limit_us=100 if "busy" in name else 30)
     print(f"the events took {time.monotonic() - begun:.0f} s")
-    code = take.wait(120) if take else None
+    code = wait_for_end(take, 120) if take else None
     if not only or "point" in only:
         lead_at_access_point(results, rig)
     for device in [*rig.stations, rig.leader]:
