@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import time
+from pathlib import Path
 
 from playwright.sync_api import TimeoutError as TimeoutError_
 from playwright.sync_api import sync_playwright
@@ -20,18 +21,45 @@ DESK = {"viewport": {"width": 1280, "height": 860}}
 VIEWS = {"shoot": "#shutter", "devices": ".tile", "takes": "#takes table", "settings": "#settings-used table", "plots": "svg.plot"}
 
 
+def evaluate(page, expression):
+    """What `expression` is on the page. By Chromium's own protocol: what Playwright evaluates, and waits for, is text that it has the page
+    evaluate, which the page's policy (no unsafe-eval) rightly forbids."""
+    session = page.context.new_cdp_session(page)
+    try:
+        answer = session.send("Runtime.evaluate", {"expression": expression, "returnByValue": True, "awaitPromise": True})
+    finally:
+        session.detach()
+    if "exceptionDetails" in answer:
+        raise RuntimeError(f"{expression[:80]}: {answer['exceptionDetails'].get('exception', {}).get('description', answer)}")
+    return answer["result"].get("value")
+
+
+def wait_until(page, expression, timeout=30.0):
+    """Waits until `expression` is true on the page. `timeout` in seconds."""
+    deadline = time.monotonic() + timeout
+    while not evaluate(page, expression):
+        if time.monotonic() > deadline:
+            raise TimeoutError_(f"not within {timeout} s: {expression}")
+        page.wait_for_timeout(30)  # lets Playwright handle what happens on the page meanwhile
+
+
 class Check:
     def __init__(self, browser, args):
         self.browser, self.args, self.wrong = browser, args, []
 
     def open(self, **options):
-        # The page's own policy is on, but for axe, which has to be added to the page.
-        page = self.browser.new_context(bypass_csp=bool(self.args.axe), **options).new_page()
+        page = self.browser.new_context(**options).new_page()
+        page.on("console", lambda said: self.check_console(said))
         page.on("pageerror", lambda error: self.wrong.append(f"error on the page: {error}"))
         page.on("request", lambda request: self.check_request(request.url))
         page.goto(self.args.url)
         page.wait_for_selector("#readiness .good", timeout=60_000)
         return page
+
+    def check_console(self, said):
+        """What the page's policy forbids is told there."""
+        if said.type == "error" and "Content Security Policy" in said.text:
+            self.wrong.append(f"against the page's policy: {said.text}")
 
     def check_request(self, url):
         """Nothing may come from elsewhere."""
@@ -46,8 +74,8 @@ class Check:
     def accessible(self, page, what):
         if not self.args.axe:
             return
-        page.evaluate(open(self.args.axe).read())
-        for violation in page.evaluate("axe.run()")["violations"]:
+        evaluate(page, f"if (!window.axe) {{ {Path(self.args.axe).read_text()} }}")
+        for violation in evaluate(page, "axe.run().then((found) => JSON.parse(JSON.stringify(found.violations)))"):
             targets = [node["target"] for node in violation["nodes"]][:3]
             self.wrong.append(f"{what}: axe {violation['id']} ({violation['impact']}): {targets}")
 
@@ -95,7 +123,7 @@ class Check:
         page.click("text=Video")
         page.click("#shutter")
         page.wait_for_selector("#shutter-text:has-text('Stop')", timeout=20_000)
-        page.wait_for_function("/^0:0[1-9]/.test(document.getElementById('shutter-timer').textContent)", timeout=20_000)
+        wait_until(page, "/^0:0[1-9]/.test(document.getElementById('shutter-timer').textContent)")
         page.click("#shutter")
         page.wait_for_selector("#results article:first-child[data-order^=take][data-stage=done]", timeout=60_000)
         page.click("text=Photo")
@@ -117,18 +145,86 @@ class Check:
         self.accessible(page, "take")
         self.picture(page, "take")
 
+    def used(self, page, control):
+        """What each camera uses, as the API says."""
+        document = evaluate(page, "fetch('/api/v1/settings').then((answer) => answer.json())")
+        return {device["device"]: device["used"].get(control) for device in document["devices"]}
+
+    def set(self, page, to, field, text, button="Set at one frame"):
+        """Sets a field, and returns what the page says of it, and whether it says that as good."""
+        page.select_option("#settings-to", to)
+        for name in ("exposure-time", "analogue-gain", "colour-gains", "lens-position"):
+            page.fill(f"#set-{name}", text if name == field else "")
+        page.click(f"#settings button:has-text('{button}') >> nth=0")
+        wait_until(page, "[...document.querySelectorAll('#settings-said p')].some((line) => line.className !== 'faint')")
+        return page.inner_text("#settings-said"), page.locator("#settings-said p.bad").count() == 0
+
+    def expect(self, what, is_so):
+        if not is_so:
+            self.wrong.append(what)
+
+    def settings(self, page):
+        """All cameras, a group, one; refused values; lock 3A; presets."""
+        devices = sorted(self.used(page, "exposure-time"))
+        group = devices[:2]
+        for place, device in enumerate(group):
+            self.args.swsync("name", device, "--group", "left", "--place", str(place))
+        wait_until(page, "fetch('/api/v1/settings').then(() => true)")
+        page.wait_for_timeout(2500)  # the page hears of groups once a second
+        self.go(page, "shoot", "#shutter")
+        self.go(page, "settings", "#settings-used table")
+        page.wait_for_selector("#settings-to optgroup[label=Groups] option[value=left]", state="attached", timeout=10_000)
+
+        expected = dict.fromkeys(devices, 6000)
+        for to, value, meant in (("", 6000, devices), ("left", 5000, group), (devices[-1], 4000, devices[-1:])):
+            said, good = self.set(page, to, "exposure-time", str(value))
+            expected.update(dict.fromkeys(meant, value))
+            used = self.used(page, "exposure-time")
+            self.expect(f"exposure {value} for {to or 'all'}: {said!r}, and cameras use {used}", good and f"{len(meant)} of {len(meant)} camera" in said
+                        and all(abs(used[device] - expected[device]) < 100 for device in devices))
+        self.accessible(page, "settings")
+        self.picture(page, "settings-set-desk")
+        said, good = self.set(page, "", "analogue-gain", "2")
+        self.expect(f"gain for all: {said!r}, {self.used(page, 'analogue-gain')}", good and all(abs(gain - 2) < 0.1 for gain in self.used(page, "analogue-gain").values()))
+
+        for text, why in (("999999999", "exposure-time"), ("soon", "is no number")):
+            said, good = self.set(page, "", "exposure-time", text)
+            self.expect(f"an exposure of {text} is not refused in words: {said!r}", not good and why in said)
+            self.expect(f"an exposure of {text} was refused and set all the same: {self.used(page, 'exposure-time')}", self.used(page, "exposure-time")[devices[-1]] == used[devices[-1]])
+            if text != "soon":
+                self.expect(f"who refuses is not named: {said!r}", all(device in said for device in devices))
+                self.accessible(page, "a refused value")
+                self.picture(page, "settings-refused-desk")
+
+        said, good = self.set(page, "", None, "", "Lock 3A")
+        locked = self.used(page, "exposure-time")
+        self.expect(f"lock 3A: {said!r}, {locked}", good and len(set(map(round, locked.values()))) == 1)
+        page.fill("#preset-name", "noon")
+        page.click("#settings button:has-text('Save')")
+        page.wait_for_selector("#presets b:has-text('noon')", timeout=20_000)
+        said, good = self.set(page, "", "exposure-time", "3000")
+        self.expect(f"after lock 3A: {said!r}", good)
+        page.select_option("#settings-to", "")
+        page.click("#presets p:has-text('noon') button")
+        wait_until(page, "[...document.querySelectorAll('#settings-said p')].some((line) => line.className !== 'faint')")
+        self.expect(f"the preset: {page.inner_text('#settings-said')!r}, {self.used(page, 'exposure-time')} for {locked}",
+                    all(abs(value - locked[device]) < 100 for device, value in self.used(page, "exposure-time").items()))
+        self.picture(page, "settings-preset-desk")
+        said, good = self.set(page, "", None, "", "Unlock 3A")
+        self.expect(f"unlock 3A: {said!r}", good)
+
     def live(self, page):
         """Each device has a picture, and another one soon after."""
-        page.wait_for_function(f"document.querySelectorAll('.tile img:not([hidden])').length === {self.args.devices}", timeout=20_000)
+        wait_until(page, f"document.querySelectorAll('.tile img:not([hidden])').length === {self.args.devices}")
         source = page.get_attribute(".tile:first-child img", "src")
-        page.wait_for_function(f"document.querySelector('.tile:first-child img').src !== {source!r}", timeout=10_000)
+        wait_until(page, f"document.querySelector('.tile:first-child img').getAttribute('src') !== {source!r}")
 
     def kill(self, page):
         self.go(page, "devices", ".tile")
         page.wait_for_selector(".tile.ready", timeout=10_000)
         ready = page.locator(".tile.ready").count()
         os.system(self.args.kill)
-        page.wait_for_function(f"document.querySelectorAll('.tile.ready').length === {ready - 1}", timeout=60_000)
+        wait_until(page, f"document.querySelectorAll('.tile.ready').length === {ready - 1}", 60)
         page.click("nav a[href='#shoot']")
         page.wait_for_selector("#readiness .warn", timeout=10_000)
         if page.locator("#shutter").is_enabled():
@@ -149,6 +245,7 @@ class Check:
         desk.keyboard.press("Enter")
         self.record(desk)
         self.take(desk)
+        self.settings(desk)
         for view, selector in VIEWS.items():
             self.go(desk, view, selector)
             if view == "devices":

@@ -30,7 +30,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 import dashboard_browser
-from dashboard_browser import DESK, PHONE, Check
+from dashboard_browser import DESK, PHONE, Check, evaluate, wait_until
 
 # Only a failure waits so long.
 PATIENCE_S = 90
@@ -125,7 +125,7 @@ def lost_connection(check, browser, url):
     """The page says within seconds that it knows nothing any more, and catches up by itself; also after sleep."""
     host, port = re.match(r"http://([\d.]+):(\d+)", url).groups()
     wire = Wire(host, int(port))
-    page = browser.new_context(bypass_csp=True, **PHONE).new_page()  # Playwright waits by eval
+    page = browser.new_context(**PHONE).new_page()
     page.goto(f"http://127.0.0.1:{wire.port}/")
     page.wait_for_selector("#readiness .good", timeout=60_000)
     wire.open.clear()
@@ -143,7 +143,7 @@ def lost_connection(check, browser, url):
     time.sleep(6)  # as long as the phone sleeps
     wire.open.set()
     session.send("Page.setWebLifecycleState", {"state": "active"})
-    page.wait_for_function("document.getElementById('banner').hidden && document.querySelector('#readiness .good')", timeout=30_000)
+    wait_until(page, "document.getElementById('banner').hidden && !!document.querySelector('#readiness .good')")
     page.context.close()
 
 
@@ -206,11 +206,11 @@ def stubs(browser, args, wrong):
             if asked:
                 wrong.append(f"{name}: pictures are asked for although no device is on the screen")
             check.go(page, "devices", ".tile")
-            page.wait_for_function("document.querySelectorAll('.tile').length === 30", timeout=30_000)
+            wait_until(page, "document.querySelectorAll('.tile').length === 30")
             page.wait_for_selector(".tile img:not([hidden])", timeout=20_000)
             check.accessible(page, f"30 devices, {name}")
             check.picture(page, f"thirty-{name}")
-            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            if evaluate(page, "document.documentElement.scrollWidth > innerWidth"):
                 wrong.append(f"{name}: 30 devices are wider than the screen")
             seen = {re.search(r"devices/([^/]+)/", url).group(1) for url in asked}
             if name == "phone" and len(seen) >= 30:
@@ -281,10 +281,10 @@ def qr(browser, args, wrong):
                 break
         else:
             wrong.append(f"the QR code does not read as {program.url}: {text!r}")
-        page = browser.new_context(bypass_csp=True, **PHONE).new_page()  # Playwright waits by eval
+        page = browser.new_context(**PHONE).new_page()
         page.goto(text)
         # No device is there, but whoever has logged in is told so; the token does not stay in the address.
-        page.wait_for_function("document.getElementById('view-login').hidden && document.getElementById('summary').textContent.includes('rig')", timeout=20_000)
+        wait_until(page, "document.getElementById('view-login').hidden && document.getElementById('summary').textContent.includes('rig')")
         if "token" in page.url:
             wrong.append("the token stays in the address")
         other = browser.new_context(**PHONE).new_page()

@@ -4,11 +4,16 @@ import { el, explain, plural } from "./text.js";
 import { api, state } from "./rig.js";
 
 /** What is offered: name in the API, label, how a value is read. */
-const number = (text) => Number(text);
+const number = (text) => {
+  const value = Number(text);
+  // JSON has no NaN: it would go out as null, which sets back.
+  if (!Number.isFinite(value)) throw new Error(`"${text}" is no number`);
+  return value;
+};
 const CONTROLS = [
   ["exposure-time", "Exposure time (µs)", number],
   ["analogue-gain", "Analogue gain", number],
-  ["colour-gains", "White balance: red, blue gains", (text) => text.split(/[ ,;]+/).map(Number)],
+  ["colour-gains", "White balance: red, blue gains", (text) => text.split(/[ ,;]+/).map(number)],
   ["lens-position", "Focus (dioptres)", number],
 ];
 const $ = (id) => document.getElementById(id);
@@ -57,9 +62,9 @@ const to = () => ($("settings-to").value === "" ? [] : [$("settings-to").value])
 
 function assigned() {
   const assign = {};
-  for (const [name, , parse] of CONTROLS) {
+  for (const [name, label, parse] of CONTROLS) {
     const text = $(`set-${name}`).value.trim();
-    if (text !== "") assign[name] = parse(text);
+    try { if (text !== "") assign[name] = parse(text); } catch (error) { throw new Error(`${label}: ${error.message}`); }
   }
   return assign;
 }
