@@ -36,21 +36,23 @@ fn dashboard(bed: &TestBed) -> (Process, String) {
     (process, url.trim_start_matches("http://").trim_end_matches('/').to_owned())
 }
 
-/// What the API answers, with its status code.
-fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+/// What the dashboard answers: head and body.
+fn fetch(address: &str, method: &str, path: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    let fields = format!(
-        "Host: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}",
-        body.len()
-    );
-    write!(stream, "{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n{body}").unwrap();
+    let length = body.len();
+    let fields = format!("Host: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}");
+    write!(stream, "{method} {path} HTTP/1.1\r\nConnection: close\r\n{fields}\r\n\r\n{body}").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (
-        head[9..12].parse().unwrap(),
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")),
-    )
+    (head.to_owned(), body.to_owned())
+}
+
+/// What the API answers, with its status code.
+fn ask(address: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let (head, body) = fetch(address, method, path, body);
+    let json = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {head} {body}"));
+    (head[9..12].parse().unwrap(), json)
 }
 
 fn now_ms() -> i64 {
@@ -99,6 +101,25 @@ fn take_json(bed: &TestBed, order: &str, device: &str) -> Value {
 fn error_ms(take: &Value, at_ms: i64) -> i64 {
     let ns = |name: &str| take["date"][name].as_i64().unwrap_or_else(|| panic!("{take:#}"));
     take["started_ns"].as_i64().unwrap() / 1_000_000 + (ns("utc_ns") - ns("rig_time_ns")) / 1_000_000 - at_ms
+}
+
+/// Makes the report of `order`, which takes what is on the devices and tells them nothing.
+fn report_has_the_date(address: &str, order: &str) {
+    let path = format!("/api/v1/takes/{order}/report");
+    assert_eq!(ask(address, "GET", &path, "").0, 404, "none was made");
+    assert_eq!(ask(address, "POST", &path, "{}").0, 202);
+    let made = poll("the report", || {
+        let (_, report) = ask(address, "GET", &path, "");
+        ["ready", "failed"].contains(&report["stage"].as_str()?).then_some(report)
+    });
+    assert_eq!((&made["stage"], &made["problems"]), (&json!("ready"), &json!([])), "{made}");
+    assert!(made["bytes"].as_u64() > Some(1000) && made["bytes"] == made["total"], "{made}");
+    let (head, page) = fetch(address, "GET", &format!("{path}.html"), "");
+    assert!(head.contains("sandbox allow-scripts") && !head.contains("default-src 'self'"), "{head}");
+    assert!(page.contains("as browser at 127.0.0.1 said") && page.contains("One instant on all devices"));
+    let (_, takes) = ask(address, "GET", "/api/v1/takes", "");
+    let takes = takes["takes"].as_array().unwrap();
+    assert!(takes.iter().all(|take| take["collected"] == false), "{takes:#?}");
 }
 
 #[test]
@@ -160,6 +181,8 @@ fn a_date_from_the_browser_is_noted_and_moves_no_frame() {
     );
     let listed = rig.swsync(&["takes", &before.order]).wait();
     assert!(listed.out.contains("* by the date that browser at 127.0.0.1 gave"), "{listed:#?}");
+
+    report_has_the_date(&address, &after.order);
 
     // A device that comes back learns it from the hubs.
     drop(rig.take_last());

@@ -82,7 +82,7 @@ function render() {
     if (button) button.disabled = busy;
   }
   $("dated").hidden = !date;
-  if (date && now !== null) setText($("dated"), `Date ${told(date)}. Rig time itself: ${instant(now - date.ahead_ms)}`);
+  if (date && now !== null) setText($("dated"), `Date ${told(date)}. Rig time: ${instant(now - date.ahead_ms)}`);
 }
 
 export function startDate() {

@@ -62,7 +62,7 @@ function figure(order, answer, number, onend) {
     facts.push(`phase ${nanos(run.info.phase_error_ns)}`, `clock 1σ ${nanos(run.info.clock_uncertainty_ns)}`);
   } else {
     const lost = answer.outcome !== "answered" || (answer.frames || []).some((run) => ["missed", "failed", "partly"].includes(run.fate));
-    const shown = lost ? null : still(order, answer, onend);
+    const shown = still(order, answer, onend);
     if (shown) {
       box = shown[0];
       facts.push(shown[1]);
@@ -86,8 +86,8 @@ function still(order, answer, onend) {
   const run = (answer.frames || []).findLast((run) => run.fate === "recorded");
   if (!run) return null;
   const words = "saved; its frames are in the take";
-  if (isPicture(run.file)) return [picture(pictureOf(order.order, answer.device, run.file), `the first frame of ${answer.device}`, onend, words), `frame ${run.first}`];
-  const last = run.last ?? run.first + (run.count ?? 1) - 1;
+  if (isPicture(run.file)) return [picture(pictureOf(order.order, answer.device, run.file), `the first frame of ${answer.device}`, onend, words), `frame ${run.number}`];
+  const last = run.last ?? run.number;
   return [picture(`/api/v1/devices/${answer.device}/thumbnail?width=${WIDTH}&frame=${last}`, `the end of the video of ${answer.device}`, onend, words), "near its end"];
 }
 
@@ -97,21 +97,26 @@ function card(order) {
   const number = all.length ? chosen.get(order.order) ?? all[0] : null;
   const grid = el("div", { class: "frames" });
   const at = pressed.get(order.order);
-  let left = order.answers.length;
-  const shown = () => {
-    left -= 1;
-    // Also for whoever watches: how long it took until all pictures were there.
-    if (left === 0 && order.stage === "done" && at !== undefined && !grid.dataset.elapsed) grid.dataset.elapsed = String(Math.round(performance.now() - at));
-  };
   const sorted = [...order.answers].sort((a, b) => a.device.localeCompare(b.device, undefined, { numeric: true }));
   const known = figures.get(order.order) || new Map();
   figures.set(order.order, known);
   for (const answer of sorted) {
     const key = `${answer.device} ${number}`;
-    if (known.has(key)) shown();
-    else known.set(key, figure(order, answer, number, shown));
-    grid.append(known.get(key));
+    if (!known.has(key)) {
+      const entry = { isShown: false };
+      known.set(key, entry);
+      // The card that it is in then may be a later one.
+      entry.figure = figure(order, answer, number, () => { entry.isShown = true; if (entry.figure) entry.figure.dispatchEvent(new Event("shown", { bubbles: true })); });
+    }
+    grid.append(known.get(key).figure);
   }
+  // Also for whoever watches: how long it took until all pictures were there.
+  const measure = () => {
+    const all = sorted.every((answer) => known.get(`${answer.device} ${number}`).isShown);
+    if (all && order.stage === "done" && at !== undefined && !grid.dataset.elapsed) grid.dataset.elapsed = String(Math.round(performance.now() - at));
+  };
+  grid.addEventListener("shown", measure);
+  measure();
   for (const device of order.waiting) {
     if (order.stage === "running") break;
     grid.append(el("figure", { "data-waiting": device }, el("div", { class: "picture" }, order.stage === "done" ? "no answer" : "writing…"), el("figcaption", {}, el("b", {}, device))));

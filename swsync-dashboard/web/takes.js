@@ -26,14 +26,14 @@ async function list() {
       return el("tr", {},
         el("td", {}, el("a", { href: `#takes/${take.order}` }, take.order), take.note ? el("div", { class: "faint" }, take.note) : null),
         el("td", {}, moment(take.started_ns / 1e6, dateOfTake(take))),
-        el("td", { class: "number" }, String(take.frames ?? "–")), el("td", { class: "number" }, `${take.devices}/${take.targets}`),
+        el("td", { class: "number", "data-label": "Frames" }, String(take.frames ?? "–")), el("td", { class: "number", "data-label": "Devices" }, `${take.devices}/${take.targets}`),
         el("td", { class: "number" }, size(take.bytes)), el("td", { class: kind }, what));
     };
     const heads = [["Take", ""], ["Begun", ""], ["Frames", "number"], ["Devices", "number"], ["Size", "number"], ["State", ""]];
     root().replaceChildren(
       ...silent.map((one) => el("p", { class: "bad" }, `${one.device} is not in this list: ${one.why}`)),
       ...unreadable.map((one) => el("p", { class: "bad" }, `${one.device}: ${one.path} cannot be read: ${one.why}`)),
-      takes.length === 0 ? el("p", { class: "faint" }, "Nothing was taken yet.") : el("div", { class: "card scroll", tabindex: 0, role: "group", "aria-label": "Table of takes" }, el("table", {},
+      takes.length === 0 ? el("p", { class: "faint" }, "Nothing was taken yet.") : el("div", { class: "card scroll", tabindex: 0, role: "group", "aria-label": "Table of takes" }, el("table", { class: "stacked" },
         el("thead", {}, el("tr", {}, heads.map(([text, kind]) => el("th", { scope: "col", class: kind }, text)))),
         el("tbody", {}, [...takes].reverse().map(row)))));
   } catch (error) {
