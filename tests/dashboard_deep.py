@@ -6,6 +6,7 @@
 Parts, all of them if none is named:
   demo    `swsync demo --dashboard` as a newcomer types it: five files of one press, a killed device, a reload in a take, two operators, a lost
           connection, sleep; axe finds nothing; Ctrl-C leaves no process running (tests/dashboard_browser.py)
+  date    a rig whose clocks are seven years behind is told the date by a browser, and no frame moves
   stubs   30 devices without cameras (PROGRAM: the test program `dashboard` of swsync-dashboard), looked at on a phone and a desk
   api     schemathesis: what the server answers to made-up requests is what /api/v1/openapi.json says
   qr      the QR code of the terminal, read from a rendering of it, and the login by it
@@ -14,6 +15,7 @@ Needs what tools/python-dashboard.txt names, Debian's chromium ($CHROMIUM), and 
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -30,7 +32,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 import dashboard_browser
-from dashboard_browser import DESK, PHONE, Check
+from dashboard_browser import DESK, PHONE, Check, evaluate, wait_until
 
 # Only a failure waits so long.
 PATIENCE_S = 90
@@ -125,7 +127,7 @@ def lost_connection(check, browser, url):
     """The page says within seconds that it knows nothing any more, and catches up by itself; also after sleep."""
     host, port = re.match(r"http://([\d.]+):(\d+)", url).groups()
     wire = Wire(host, int(port))
-    page = browser.new_context(bypass_csp=True, **PHONE).new_page()  # Playwright waits by eval
+    page = browser.new_context(**PHONE).new_page()
     page.goto(f"http://127.0.0.1:{wire.port}/")
     page.wait_for_selector("#readiness .good", timeout=60_000)
     wire.open.clear()
@@ -143,7 +145,7 @@ def lost_connection(check, browser, url):
     time.sleep(6)  # as long as the phone sleeps
     wire.open.set()
     session.send("Page.setWebLifecycleState", {"state": "active"})
-    page.wait_for_function("document.getElementById('banner').hidden && document.querySelector('#readiness .good')", timeout=30_000)
+    wait_until(page, "document.getElementById('banner').hidden && !!document.querySelector('#readiness .good')")
     page.context.close()
 
 
@@ -170,14 +172,29 @@ def cost_of_pictures(program, url):
 
 def demo(browser, args, wrong):
     folder = tempfile.mkdtemp(prefix="swsync-demo-")
-    program = Program(["swsync", "demo", "--dashboard", "--listen", "127.0.0.1:0", "--out", folder])
+    # A desktop whose browser notes what it is to open. Presets are kept in the folder too.
+    opened = Path(folder) / "opened"
+    opener = Path(folder) / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')
+    opener.chmod(0o755)
+    environment = {**os.environ, "DISPLAY": ":99", "PATH": f"{opener.parent}:{os.environ['PATH']}", "XDG_CONFIG_HOME": f"{folder}/config"}
+    program = Program(["swsync", "demo", "--dashboard", "--listen", f"127.0.0.1:{free_port()}", "--out", folder], env=environment)
     try:
         said = "".join(program.lines)
         print(said)
+        deadline = time.monotonic() + 20
+        while not opened.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if not opened.exists() or opened.read_text().split() != [program.url]:
+            wrong.append(f"the page of the demo is not opened on a desktop: {opened.exists() and opened.read_text()!r}")
         if "Ctrl-C" not in said:
             wrong.append(f"the demo does not say how it ends: {said}")
         devices = [pid for pid, command in program.descendants().items() if "gst-launch-1.0" in command and "setpriv" not in command.split(" ")[0]]
-        options = argparse.Namespace(url=program.url, devices=5, kill=f"kill -KILL {devices[-1]}", pictures=args.pictures, axe=args.axe)
+        page = next(command for command in program.descendants().values() if "swsync-dashboard" in command and "--connect" in command)
+        rig = re.search(r"--rig (\S+) --connect (\S+)", page).groups()
+        swsync = lambda *words: subprocess.run(["swsync", *words, "--rig", rig[0], "--connect", rig[1]], check=True, stdout=subprocess.DEVNULL)
+        options = argparse.Namespace(url=program.url, devices=5, kill=f"kill -KILL {devices[-1]}", pictures=args.pictures, axe=args.axe, swsync=swsync)
         check = Check(browser, options)
         check.wrong = wrong
         lost_connection(check, browser, program.url)
@@ -188,6 +205,86 @@ def demo(browser, args, wrong):
         if left:
             wrong.append(f"after Ctrl-C there still run: {left}")
         program.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def old_rig(folder):
+    """Two cameras whose wall clocks are seven years behind, as those of devices without a clock chip are."""
+    time_port, control = free_port(), f"tcp/127.0.0.1:{free_port()}"
+    for index, role in enumerate(("role=leader", f"role=client leader=127.0.0.1:{time_port}")):
+        environment = {**os.environ, "SWSYNC_SIMULATED_CLOCK": f"offset={index}.5s,wall=-220000000s", "SWSYNC_RIG": "old", "SWSYNC_MAX_ERROR": "none",
+                       "SWSYNC_CONNECT" if index else "SWSYNC_LISTEN": control}
+        line = f"swsyncclock {role} {'' if index else f'bind-address=127.0.0.1 port={time_port}'} swsyncsrc backend=simulated simulated-seed={index + 1} simulated-view={index + 1}"
+        line += f" ! video/x-raw,width=320,height=240,framerate=30/1 ! videoconvert ! jpegenc ! swsyncsink device-id=old{index} location={folder}/shots"
+        with open(f"{folder}/old{index}.log", "w") as log:
+            yield subprocess.Popen(["gst-launch-1.0", "-e", *line.split()], env=environment, stdout=log, stderr=log)
+    yield control
+
+
+def date(browser, args, wrong):
+    """The page sees that rig time is years behind, and gives its own date: takes have it from then on, and no frame moves."""
+    folder = tempfile.mkdtemp(prefix="swsync-date-")
+    *devices, control = old_rig(folder)
+    command = ["swsync", "dashboard", "--listen", "127.0.0.1:0", "--rig", "old", "--connect", control]
+    program = Program(command)
+    try:
+        check = Check(browser, argparse.Namespace(url=program.url, devices=2, kill=None, pictures=args.pictures, axe=args.axe))
+        check.wrong = wrong
+        phone, desk = check.open(**PHONE), check.open(**DESK, color_scheme="dark")
+        check.shoot(desk)
+        for name, page in (("phone", phone), ("desk-dark", desk)):
+            page.wait_for_selector("#date.offer", timeout=20_000)
+            check.accessible(page, f"the offer of a date, {name}")
+            check.picture(page, f"date-offer-{name}")
+        offered = phone.inner_text("#date")
+        check.expect(f"how far behind is not told: {offered!r}", re.search(r"ahead of rig time", offered) and "2546 d" in offered)
+        phone.click("#give-date")
+        phone.wait_for_selector("#date .good", timeout=20_000)
+        check.picture(phone, "date-given-phone")
+        # The other operator sees it too, and is not asked any more.
+        desk.wait_for_selector("#dated:not([hidden])", timeout=10_000)
+        desk.wait_for_selector("#date[hidden]", state="attached", timeout=10_000)
+        said = desk.inner_text("#dated")
+        print(said)
+        uncertainty = float(re.search(r"± ([\d.]+) ms", said).group(1))
+        check.expect(f"the date is known to {uncertainty} ms, on one machine", uncertainty < 1000)
+        check.shoot(desk)
+        first = desk.locator("#results article").first
+        check.expect(f"the result does not say that its date was told: {first.inner_text()!r}", "as browser at 127.0.0.1 said" in first.inner_text())
+        order = first.get_attribute("data-order")
+        for device in ("old0", "old1"):
+            take = json.loads(Path(f"{folder}/shots/{order}/{device}/take.json").read_text())
+            told = (take["started_ns"] + take["date"]["utc_ns"] - take["date"]["rig_time_ns"]) / 1e9
+            check.expect(f"the date of {device}'s take is {told - time.time():.1f} s off", -120 < told - time.time() < 1)
+            for line in Path(f"{folder}/shots/{order}/{device}/frames.jsonl").read_text().splitlines():
+                frame = json.loads(line)
+                check.expect(f"a frame was moved: {line}", frame["number"] == round(frame["rig_time_ns"] * 30 / 1e9) and frame["rig_time_ns"] / 1e9 < time.time() - 2e8
+                             and str(frame["number"]) in frame["file"])
+        for name, page in (("desk-dark", desk), ("phone", phone)):
+            check.go(page, "takes", "#takes table")
+            check.expect(f"takes without the date, {name}: {page.inner_text('#takes')!r}", page.locator("#takes .dated").count() == page.locator("#takes tbody tr").count() >= 2)
+            check.accessible(page, f"dated takes, {name}")
+            check.picture(page, f"date-takes-{name}")
+        desk.click("#takes tbody tr:first-child a")
+        desk.wait_for_selector("#takes figure", timeout=30_000)
+        check.picture(desk, "date-take-desk-dark")
+        # Another dashboard has it from the devices.
+        program.end()
+        program = Program(command)
+        page = browser.new_context(**PHONE).new_page()
+        page.goto(program.url)
+        page.wait_for_selector("#dated:not([hidden])", timeout=30_000)
+    finally:
+        program.end()
+        for device in devices:
+            device.kill()
+            device.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -206,11 +303,11 @@ def stubs(browser, args, wrong):
             if asked:
                 wrong.append(f"{name}: pictures are asked for although no device is on the screen")
             check.go(page, "devices", ".tile")
-            page.wait_for_function("document.querySelectorAll('.tile').length === 30", timeout=30_000)
+            wait_until(page, "document.querySelectorAll('.tile').length === 30")
             page.wait_for_selector(".tile img:not([hidden])", timeout=20_000)
             check.accessible(page, f"30 devices, {name}")
             check.picture(page, f"thirty-{name}")
-            if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            if evaluate(page, "document.documentElement.scrollWidth > innerWidth"):
                 wrong.append(f"{name}: 30 devices are wider than the screen")
             seen = {re.search(r"devices/([^/]+)/", url).group(1) for url in asked}
             if name == "phone" and len(seen) >= 30:
@@ -281,10 +378,10 @@ def qr(browser, args, wrong):
                 break
         else:
             wrong.append(f"the QR code does not read as {program.url}: {text!r}")
-        page = browser.new_context(bypass_csp=True, **PHONE).new_page()  # Playwright waits by eval
+        page = browser.new_context(**PHONE).new_page()
         page.goto(text)
         # No device is there, but whoever has logged in is told so; the token does not stay in the address.
-        page.wait_for_function("document.getElementById('view-login').hidden && document.getElementById('summary').textContent.includes('rig')", timeout=20_000)
+        wait_until(page, "document.getElementById('view-login').hidden && document.getElementById('summary').textContent.includes('rig')")
         if "token" in page.url:
             wrong.append("the token stays in the address")
         other = browser.new_context(**PHONE).new_page()
@@ -295,7 +392,7 @@ def qr(browser, args, wrong):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-PARTS = {"demo": demo, "stubs": stubs, "api": api, "qr": qr}
+PARTS = {"demo": demo, "date": date, "stubs": stubs, "api": api, "qr": qr}
 
 
 def main():

@@ -31,6 +31,7 @@ mod operator;
 mod panel;
 mod process;
 mod rig;
+mod rig_date;
 mod served_page;
 mod shots;
 mod takes;

@@ -7,4 +7,4 @@ pub use crate::orders::report::{DeviceResult, GivenDocument, OrderDocument, verd
 pub use crate::orders::{NotReadyDocument, TargetArgs};
 pub use crate::preset::{ListedPreset, PresetResult};
 pub use crate::status::{RigStatus, StatusDocument};
-pub use crate::take_note::NoteJson;
+pub use crate::take_note::{NotNoted, NoteJson};

@@ -330,5 +330,7 @@ fn without_counts(take: TakeEntry) -> TakeSummary {
         targets: None,
         note: None,
         collected: None,
+        timescale: None,
+        date: None,
     }
 }

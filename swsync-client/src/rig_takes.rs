@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use swsync_core::name::{DeviceId, OrderId};
 use swsync_core::order::{OrderProgress, Targets};
+use swsync_core::rig_date::{RigDate, RigDates};
 use swsync_core::share::{CollectedMark, TakeNote, TakeSummary, Unreadable};
 use swsync_core::time::{Rig, Timestamp};
 use swsync_rig::{Presence, Session};
@@ -127,6 +128,12 @@ impl OrderTake {
         self.parts.values().map(|part| part.summary.started_ns).min()
     }
 
+    /// What date its time scale stands for: as the take says, or else what the rig has been told since.
+    #[must_use]
+    pub fn date(&self) -> Option<&RigDate> {
+        self.parts.values().filter_map(|part| part.summary.date.as_ref()).max_by_key(|date| date.rig_time_ns)
+    }
+
     /// Whether it is open on any device.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -179,8 +186,14 @@ impl RigTakes {
             });
             (statuses.join().expect("it does not panic"), lists)
         });
-        let statuses = statuses.into_iter().map(|report| report.status);
-        let mut open: BTreeMap<_, _> = statuses.map(|status| (status.device, status.open)).collect();
+        let mut dates = RigDates::default();
+        let statuses = statuses.into_iter().map(|report| {
+            if let Some(date) = report.status.date {
+                dates.add(date);
+            }
+            (report.status.device, report.status.open)
+        });
+        let mut open: BTreeMap<_, _> = statuses.collect();
         let mut devices = BTreeMap::new();
         for (device, list) in lists {
             match list {
@@ -194,7 +207,17 @@ impl RigTakes {
                 Err(error) => drop(silent.insert(device, error.to_string())),
             }
         }
-        Self::of(devices, silent)
+        Self::of(devices, silent).dated(&dates)
+    }
+
+    /// Takes of before somebody said what date it is have it from the rig.
+    fn dated(mut self, dates: &RigDates) -> Self {
+        for part in self.orders.iter_mut().flat_map(|take| take.parts.values_mut()) {
+            let summary = &mut part.summary;
+            let known = summary.timescale.and_then(|timescale| dates.of(timescale));
+            summary.date = summary.date.take().or_else(|| known.cloned());
+        }
+        self
     }
 
     fn of(lists: BTreeMap<DeviceId, DeviceList>, silent: BTreeMap<DeviceId, String>) -> Self {
@@ -251,6 +274,8 @@ fn not_begun(progress: OrderProgress) -> TakePart {
         targets: None,
         note: None,
         collected: None,
+        timescale: None,
+        date: None,
     };
     TakePart { summary, progress: Some(progress) }
 }
@@ -341,6 +366,25 @@ mod tests {
             ("c", vec![summary("o", Some(1))], Vec::new()),
         ]);
         assert_eq!(rig.orders[0].note().unwrap().text, "new");
+    }
+
+    #[test]
+    fn takes_of_before_the_date_have_it_from_the_rig() {
+        use swsync_core::message::TimeScale;
+        let json = serde_json::json!({
+            "timescale": 7, "rig_time_ns": 9, "utc_ns": 1_800_000_000_000_000_000_i64, "uncertainty_ns": 5, "by": "a phone",
+        });
+        let date: RigDate = serde_json::from_value(json).unwrap();
+        let mut dates = RigDates::default();
+        assert!(dates.add(date.clone()));
+        let of = |timescale| TakeSummary { timescale, ..summary("o", Some(1)) };
+        let rig = |timescale| rig(vec![("a", vec![of(timescale)], Vec::new())]).dated(&dates);
+        assert_eq!(rig(Some(TimeScale(7))).orders[0].date(), Some(&date));
+        assert_eq!([None, Some(TimeScale(8))].map(|scale| rig(scale).orders[0].date().is_none()), [true; 2]);
+        let own = RigDate { by: "another".into(), ..date };
+        let said = TakeSummary { date: Some(own.clone()), ..of(Some(TimeScale(7))) };
+        let rig = self::rig(vec![("a", vec![said], Vec::new())]).dated(&dates);
+        assert_eq!(rig.orders[0].date(), Some(&own), "what the take says stays");
     }
 
     #[test]

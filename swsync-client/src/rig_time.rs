@@ -17,6 +17,8 @@ pub struct ReportedRigTime {
     rig: Timestamp<Rig>,
     /// When it was read, by this host's clock.
     at: Instant,
+    /// That instant may be wrong by so much.
+    slack: Span,
 }
 
 impl ReportedRigTime {
@@ -39,7 +41,14 @@ impl ReportedRigTime {
                 rig: clock.rig_time_ns,
                 // It was read between question and answer, most likely in the middle.
                 at: report.asked + (report.heard - report.asked) / 2,
+                slack: Span::from(report.heard - report.asked) / 2,
             })
+    }
+
+    /// What [`at`](Self::at) may be off because of the network. The device's own clock may be off as well.
+    #[must_use]
+    pub const fn slack(&self) -> Span {
+        self.slack
     }
 
     /// Rig time at `instant`.
@@ -126,6 +135,7 @@ mod tests {
         let clock = ReportedRigTime::best(&[report(SyncState::Leading, 1, RIG, begin)]).unwrap();
         let later = begin + Duration::from_millis(30);
         assert_eq!(clock.at(later), Timestamp::from_nanos(RIG) + Span::from_millis(25));
+        assert_eq!(clock.slack(), Span::from_millis(5));
     }
 
     #[test]

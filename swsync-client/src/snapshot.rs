@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use swsync_core::grid::FrameGrid;
 use swsync_core::name::{DeviceId, NameError, OrderId};
 use swsync_core::order::{GRACE, Order, OrderKind, Targets};
+use swsync_core::rig_date::RigDate;
 use swsync_core::status::Status;
 use swsync_core::status::{Readiness, RigAgreement};
 use swsync_core::time::{Rig, Span, Timestamp};
@@ -108,6 +109,21 @@ impl RigSnapshot {
     #[must_use]
     pub fn time(&self) -> Option<Timestamp<Rig>> {
         Some(self.clock?.at(Instant::now()))
+    }
+
+    /// What [`time`](Self::time) may be off because the device that told it is some way off.
+    #[must_use]
+    pub fn time_slack(&self) -> Option<Span> {
+        Some(self.clock?.slack())
+    }
+
+    /// What date the time scale of most devices stands for, if any of them has been told.
+    #[must_use]
+    pub fn date(&self) -> Option<&RigDate> {
+        let timescale = self.common.timescale()?;
+        let all = self.reports.iter().filter_map(|report| report.status.date.as_ref());
+        all.filter(|date| date.timescale == timescale && date.check().is_ok())
+            .max_by_key(|date| date.rig_time_ns)
     }
 
     /// Rig time now. Call it only after [`require_time`](Self::require_time) or [`time`](Self::time) succeeded.

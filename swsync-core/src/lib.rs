@@ -41,6 +41,7 @@ pub mod panel;
 pub mod path_offset;
 pub mod place;
 pub mod profile;
+pub mod rig_date;
 pub mod ring;
 pub mod servo;
 pub mod share;

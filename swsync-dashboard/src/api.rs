@@ -25,7 +25,7 @@ use crate::json::{Body, Json};
 use crate::orders::{OrderState, Stage};
 use crate::requests::{LoginRequest, RecordRequest, ShootRequest, ToQuery, Wanted, names};
 use crate::state::{Dashboard, blocking};
-use crate::{pages, peeks, settings, takes};
+use crate::{date, pages, peeks, report, settings, takes};
 
 /// What handlers get.
 pub type Dash = State<Arc<Dashboard>>;
@@ -61,6 +61,8 @@ pub fn routes() -> Vec<Route> {
         route("get", "/api/v1/history", get(history)),
         route("get", "/api/v1/devices/{device}/thumbnail", get(peeks::thumbnail)),
         route("get", "/api/v1/exchanges", get(peeks::exchanges)),
+        route("get", "/api/v1/date", get(date::get)),
+        route("post", "/api/v1/date", post(date::give)),
         route("post", "/api/v1/shoot", post(shoot)),
         route("post", "/api/v1/record", post(record)),
         route("get", "/api/v1/orders", get(orders)),
@@ -78,6 +80,9 @@ pub fn routes() -> Vec<Route> {
         route("get", "/api/v1/takes/{order}/frames", get(takes::frames)),
         route("get", "/api/v1/takes/{order}/certificate", get(takes::certificate)),
         route("get", "/api/v1/takes/{order}/zip", get(takes::zip)),
+        route("get", "/api/v1/takes/{order}/report", get(report::state)),
+        route("post", "/api/v1/takes/{order}/report", post(report::make)),
+        route("get", "/api/v1/takes/{order}/report.html", get(report::page)),
         route("put", "/api/v1/takes/{order}/note", put(takes::note)),
         route("get", "/api/v1/takes/{order}/devices/{device}/file", get(takes::file)),
     ]

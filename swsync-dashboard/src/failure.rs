@@ -41,6 +41,14 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, message, remedy)
     }
 
+    /// In a line.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Error(_, report) => report.message.clone(),
+            Self::Conflict(document) => document.to_string(),
+        }
+    }
+
     /// Something stands in the way, which `document` describes.
     pub fn conflict(document: &impl Serialize) -> Self {
         Self::Conflict(serde_json::to_value(document).unwrap_or_default())

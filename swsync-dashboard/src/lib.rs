@@ -14,6 +14,7 @@
 pub mod access;
 pub mod api;
 mod args;
+mod date;
 mod events;
 mod failure;
 mod history;
@@ -26,6 +27,7 @@ mod pages;
 mod peeks;
 mod pictures;
 mod rates;
+mod report;
 mod requests;
 mod row;
 mod serve;

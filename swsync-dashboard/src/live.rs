@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use swsync_client::{RigSnapshot, StatusUpdate};
 use swsync_core::name::DeviceId;
 
+use crate::date::DateRow;
 use crate::history::History;
 use crate::orders::OrderState;
 use crate::row::{DeviceRow, rows};
@@ -31,6 +32,8 @@ pub struct RigRow {
     pub open: bool,
     /// Rig time minus the clock of the dashboard's host, in milliseconds. Null: no device knows rig time.
     pub rig_ahead_ms: Option<i64>,
+    /// What date rig time stands for. Null: nobody has said that it is another than its own.
+    pub date: Option<DateRow>,
     /// Frames per second of most devices.
     pub fps: Option<f64>,
 }
@@ -160,6 +163,7 @@ impl Live {
                 Some(before) if (before - ahead).abs() < 20 => before,
                 _ => ahead,
             }),
+            date: snapshot.date().map(Into::into),
             fps: common.rate().map(|rate| 1e9 / rate.period_ns()).map(|fps| (fps * 1e3).round() / 1e3),
         }
     }

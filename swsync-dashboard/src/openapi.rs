@@ -15,10 +15,12 @@ use swsync_cli::error_report::ErrorDocument;
 use swsync_core::certificate::TakeCertificate;
 
 use crate::api::{EndedDocument, HistoryQuery, LoginDocument, WaitQuery};
+use crate::date::{DateDocument, DateGivenDocument, DateRequest};
 use crate::history::Sample;
 use crate::live::{ChangeEvent, StateEvent};
 use crate::orders::OrderState;
 use crate::peeks::{DeviceExchanges, ExchangesQuery, ThumbnailQuery};
+use crate::report::ReportState;
 use crate::requests::{
     LockRequest, LoginRequest, NoteRequest, RecordRequest, SavePresetRequest, SetRequest, ShootRequest,
     ToQuery, ToRequest,
@@ -98,6 +100,8 @@ fn operations() -> Vec<Operation> {
         op("get", "/api/v1/history", "Samples of the last ten minutes, by device: [ms since 1970, phase error in us, clock 1 sigma in us, round trip in us].", Json(OK, of::<BTreeMap<String, Vec<Sample>>>)).query::<HistoryQuery>(),
         op("get", "/api/v1/devices/{device}/thumbnail", "A frame of the device's ring as a small picture, made by the device. The fields swsync-frame and swsync-at-ms of the answer say which. An error says why there is none.", Other(&["image/jpeg"])).query::<ThumbnailQuery>(),
         op("get", "/api/v1/exchanges", "The recent exchanges of devices' clocks with their time server, by device.", Json(OK, of::<BTreeMap<String, DeviceExchanges>>)).query::<ExchangesQuery>(),
+        op("get", "/api/v1/date", "Rig time, and what date it stands for.", Json(OK, of::<DateDocument>)),
+        op("post", "/api/v1/date", "Say what date rig time stands for: read a clock after GET /api/v1/date was answered, and send it at once. No frame is moved by it.", Json(OK, of::<DateGivenDocument>)).body::<DateRequest>().conflict(of::<ErrorDocument>),
         op("post", "/api/v1/shoot", "Give an order as `swsync shoot` does. The answer says that it was given, not that anything is saved.", Json(ACCEPTED, of::<GivenDocument>)).body::<ShootRequest>().conflict(of::<NotReadyDocument>),
         op("post", "/api/v1/record", "Give an order as `swsync record` does.", Json(ACCEPTED, of::<GivenDocument>)).body::<RecordRequest>().conflict(of::<NotReadyDocument>),
         op("get", "/api/v1/orders", "The orders that were given here lately.", Json(OK, of::<Vec<OrderState>>)),
@@ -115,6 +119,9 @@ fn operations() -> Vec<Operation> {
         op("get", "/api/v1/takes/{order}/frames", "The frames of a take on each device.", Json(OK, of::<FramesDocument>)),
         op("get", "/api/v1/takes/{order}/certificate", "What `swsync certify --json` prints: how far pictures of one number may be apart.", Json(OK, of::<TakeCertificate>)),
         op("get", "/api/v1/takes/{order}/zip", "All files of a take. MISSING.txt in it lists what could not be read.", Other(&["application/zip"])),
+        op("get", "/api/v1/takes/{order}/report", "How far the report on a take is.", Json(OK, of::<ReportState>)),
+        op("post", "/api/v1/takes/{order}/report", "Make what `swsync report` makes: the take's files are fetched to the dashboard's host, and removed again.", Json(ACCEPTED, of::<ReportState>)),
+        op("get", "/api/v1/takes/{order}/report.html", "The report on a take, once it is made.", Other(&["text/html"])),
         op("put", "/api/v1/takes/{order}/note", "Write a note on a take, as `swsync note` does.", Json(OK, of::<NoteJson>)).body::<NoteRequest>(),
         op("get", "/api/v1/takes/{order}/devices/{device}/file", "A file of a take, or the picture in it, scaled.", Other(&["application/octet-stream", "image/jpeg"])).query::<FileQuery>(),
     ]

@@ -18,6 +18,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/main.js", JS, include_str!("../web/main.js")),
     ("/rig.js", JS, include_str!("../web/rig.js")),
     ("/text.js", JS, include_str!("../web/text.js")),
+    ("/date.js", JS, include_str!("../web/date.js")),
     ("/devices.js", JS, include_str!("../web/devices.js")),
     ("/shutter.js", JS, include_str!("../web/shutter.js")),
     ("/results.js", JS, include_str!("../web/results.js")),

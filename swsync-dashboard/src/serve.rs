@@ -15,7 +15,7 @@ use crate::access::{Access, secret};
 use crate::api::router;
 use crate::args::DashboardArgs;
 use crate::state::Dashboard;
-use crate::{tls, watch};
+use crate::{report, tls, watch};
 
 /// Threads that answer requests; those that block have threads of their own.
 const WORKERS: usize = 2;
@@ -57,6 +57,7 @@ impl Server {
         let token = needs_login.then(secret);
         let url = url(address, tls.is_some(), token.as_deref());
         let access = Access::new(token, &args.hosts, tls.is_some(), args.read_only);
+        report::clean_up();
         let dashboard = Dashboard::new(config, access);
         watch::start(&dashboard, args.every);
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -14,6 +14,7 @@ use crate::live::Live;
 use crate::orders::Orders;
 use crate::peeks::Peeks;
 use crate::pictures::Pictures;
+use crate::report::Reports;
 
 /// The dashboard of a rig.
 ///
@@ -30,6 +31,7 @@ pub struct Dashboard {
     pub(crate) orders: Orders,
     pub(crate) pictures: Pictures,
     pub(crate) peeks: Peeks,
+    pub(crate) reports: Reports,
 }
 
 /// A rig has nothing to print.
@@ -55,6 +57,7 @@ impl Dashboard {
             orders: Orders::default(),
             pictures: Pictures::default(),
             peeks: Peeks::default(),
+            reports: Reports::default(),
         })
     }
 

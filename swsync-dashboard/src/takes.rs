@@ -90,7 +90,8 @@ pub async fn list(State(dashboard): Dash) -> Result<Json<Value>, Failure> {
     .await
 }
 
-fn find(rig: &Rig, order: &OrderId) -> Result<OrderTake, Failure> {
+/// What the rig has of `order`.
+pub fn find(rig: &Rig, order: &OrderId) -> Result<OrderTake, Failure> {
     let takes = RigTakes::list(rig.session(), &Targets::All, PATIENCE);
     match takes.find(order) {
         Some(take) => Ok(take.clone()),
@@ -116,10 +117,7 @@ pub async fn frames(
 /// A manifest of a device's part, or why it cannot be read.
 fn manifest(rig: &Rig, order: &OrderId, device: &DeviceId, path: &str) -> Result<Vec<u8>, String> {
     let file = FileId { order: order.clone(), device: device.clone(), path: path.to_owned() };
-    read_whole(rig, &file, LARGEST_MANIFEST).map_err(|failure| match failure {
-        Failure::Error(_, report) => report.message,
-        Failure::Conflict(document) => document.to_string(),
-    })
+    read_whole(rig, &file, LARGEST_MANIFEST).map_err(|failure| failure.text())
 }
 
 /// The records of a part, without those whose files were removed again.

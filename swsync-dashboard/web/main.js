@@ -2,6 +2,7 @@
 
 import { plural, setText, timeOfDay } from "./text.js";
 import { connect, explainLogin, isStale, logIn, on, serverNow, silence, start, state } from "./rig.js";
+import { dateNow, startDate } from "./date.js";
 import { renderDevices } from "./devices.js";
 import { renderShutter, startShutter } from "./shutter.js";
 import { startResults } from "./results.js";
@@ -91,10 +92,12 @@ $("login-form").addEventListener("submit", async (event) => {
   try { await logIn($("login-token").value.trim()); } catch (error) { setText($("login-problem"), explainLogin(error)); }
 });
 addEventListener("hashchange", () => { show(); $("main").focus({ preventScroll: true }); });
-setInterval(() => setText($("times"), timeOfDay(serverNow())), 1000);
+// With a date that the rig was told the clock of the dashboard's host may be as wrong as rig time.
+setInterval(() => setText($("times"), timeOfDay(state.rig && state.rig.date ? dateNow() ?? serverNow() : serverNow())), 1000);
 startShutter();
 startResults();
 startTakes();
+startDate();
 startThumbnails();
 start();
 show();

@@ -1,6 +1,7 @@
 // What became of orders: device by device, with pictures of that very instant side by side.
 
 import { el, micros, nanos, plural, size, timeOfDay } from "./text.js";
+import { moment } from "./date.js";
 import { on, state } from "./rig.js";
 import { pressed } from "./shutter.js";
 
@@ -17,7 +18,7 @@ const saved = (answer) => (answer.frames || []).filter((run) => run.fate === "sa
 const isPicture = (file) => /\.jpe?g$/i.test(file);
 
 /** A picture, or in words why there is none. */
-export function picture(address, text, onend = () => {}) {
+export function picture(address, text, onend = () => {}, instead = "") {
   const box = el("div", { class: "picture" });
   const image = el("img", { src: address, alt: text, decoding: "async" });
   image.addEventListener("load", onend);
@@ -27,7 +28,7 @@ export function picture(address, text, onend = () => {}) {
       const answer = await (await fetch(address)).json();
       if (answer.error) why = answer.error.message;
     } catch { /* the text above is all that is known */ }
-    box.replaceChildren(why);
+    box.replaceChildren(instead || why);
     onend();
   });
   box.append(image);
@@ -61,8 +62,14 @@ function figure(order, answer, number, onend) {
     facts.push(`phase ${nanos(run.info.phase_error_ns)}`, `clock 1σ ${nanos(run.info.clock_uncertainty_ns)}`);
   } else {
     const lost = answer.outcome !== "answered" || (answer.frames || []).some((run) => ["missed", "failed", "partly"].includes(run.fate));
-    box = el("div", { class: lost ? "picture missed" : "picture" }, lost ? `✕ ${missedText(answer)}` : "saved; its frames are in the take");
-    onend();
+    const shown = still(order, answer, onend);
+    if (shown) {
+      box = shown[0];
+      facts.push(shown[1]);
+    } else {
+      box = el("div", { class: lost ? "picture missed" : "picture" }, lost ? `✕ ${missedText(answer)}` : "saved; its frames are in the take");
+      onend();
+    }
   }
   return el("figure", { "data-result": answer.device }, box,
     el("figcaption", { class: "numbers" }, el("b", {}, answer.device), el("span", {}, summary(answer)),
@@ -74,27 +81,42 @@ function numbers(order) {
   return [...all].sort((a, b) => a - b);
 }
 
+/** A still of a video: its first picture, or what the device's ring still has of its end. */
+function still(order, answer, onend) {
+  const run = (answer.frames || []).findLast((run) => run.fate === "recorded");
+  if (!run) return null;
+  const words = "saved; its frames are in the take";
+  if (isPicture(run.file)) return [picture(pictureOf(order.order, answer.device, run.file), `the first frame of ${answer.device}`, onend, words), `frame ${run.number}`];
+  const last = run.last ?? run.number;
+  return [picture(`/api/v1/devices/${answer.device}/thumbnail?width=${WIDTH}&frame=${last}`, `the end of the video of ${answer.device}`, onend, words), "near its end"];
+}
+
 /** All that is known of an order. */
 function card(order) {
   const all = numbers(order);
   const number = all.length ? chosen.get(order.order) ?? all[0] : null;
   const grid = el("div", { class: "frames" });
   const at = pressed.get(order.order);
-  let left = order.answers.length;
-  const shown = () => {
-    left -= 1;
-    // Also for whoever watches: how long it took until all pictures were there.
-    if (left === 0 && order.stage === "done" && at !== undefined && !grid.dataset.elapsed) grid.dataset.elapsed = String(Math.round(performance.now() - at));
-  };
   const sorted = [...order.answers].sort((a, b) => a.device.localeCompare(b.device, undefined, { numeric: true }));
   const known = figures.get(order.order) || new Map();
   figures.set(order.order, known);
   for (const answer of sorted) {
     const key = `${answer.device} ${number}`;
-    if (known.has(key)) shown();
-    else known.set(key, figure(order, answer, number, shown));
-    grid.append(known.get(key));
+    if (!known.has(key)) {
+      const entry = { isShown: false };
+      known.set(key, entry);
+      // The card that it is in then may be a later one.
+      entry.figure = figure(order, answer, number, () => { entry.isShown = true; if (entry.figure) entry.figure.dispatchEvent(new Event("shown", { bubbles: true })); });
+    }
+    grid.append(known.get(key).figure);
   }
+  // Also for whoever watches: how long it took until all pictures were there.
+  const measure = () => {
+    const all = sorted.every((answer) => known.get(`${answer.device} ${number}`).isShown);
+    if (all && order.stage === "done" && at !== undefined && !grid.dataset.elapsed) grid.dataset.elapsed = String(Math.round(performance.now() - at));
+  };
+  grid.addEventListener("shown", measure);
+  measure();
   for (const device of order.waiting) {
     if (order.stage === "running") break;
     grid.append(el("figure", { "data-waiting": device }, el("div", { class: "picture" }, order.stage === "done" ? "no answer" : "writing…"), el("figcaption", {}, el("b", {}, device))));
@@ -102,7 +124,7 @@ function card(order) {
   const bounds = order.document ? order.document.bounds : null;
   const bad = order.document && !order.document.complete;
   const facts = [
-    el("span", {}, timeOfDay(order.given_ms)),
+    state.rig && state.rig.date ? moment(order.at_ms, state.rig.date, timeOfDay) : el("span", {}, timeOfDay(order.given_ms)),
     el("span", { class: order.stage === "done" ? (bad || !order.document ? "bad" : "good") : "faint" }, order.verdict || (order.stage === "running" ? "under way" : `${order.answers.length} answers, ${order.waiting.length} to come`)),
     order.spread_ns === null ? null : el("span", {}, `spread ${nanos(order.spread_ns)} by their stamps`),
     bounds ? el("span", { class: bounds.worst_ns === null || !bounds.passes ? "warn" : "" }, bounds.worst_ns === null ? "how far apart is not proven" : `at most ${micros(bounds.worst_ns / 1000)} apart, proven${bounds.passes ? "" : `: more than the limit of ${micros(bounds.max_error_ns / 1000)}`}`) : null,

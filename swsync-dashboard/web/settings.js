@@ -1,16 +1,22 @@
 // The cameras' settings: what they use, setting them at one frame, locking, presets.
 
-import { el, explain, plural } from "./text.js";
+import { el, explain, nanos, plural } from "./text.js";
 import { api, state } from "./rig.js";
 
 /** What is offered: name in the API, label, how a value is read. */
-const number = (text) => Number(text);
+const number = (text) => {
+  const value = Number(text);
+  // JSON has no NaN: it would go out as null, which sets back.
+  if (!Number.isFinite(value)) throw new Error(`"${text}" is no number`);
+  return value;
+};
 const CONTROLS = [
   ["exposure-time", "Exposure time (µs)", number],
   ["analogue-gain", "Analogue gain", number],
-  ["colour-gains", "White balance: red, blue gains", (text) => text.split(/[ ,;]+/).map(Number)],
+  ["colour-gains", "White balance: red, blue gains", (text) => text.split(/[ ,;]+/).map(number)],
   ["lens-position", "Focus (dioptres)", number],
 ];
+const STATES = { unknown: "it knows nothing of the change", waiting: "its frame has not been taken yet", withdrawn: "it was taken back", "for-others": "it is not for this camera" };
 const $ = (id) => document.getElementById(id);
 
 const shown = (value) => (value === undefined || value === null ? "–" : Array.isArray(value) ? value.join(", ") : String(value));
@@ -28,14 +34,23 @@ function say(lines, kind) {
   $("settings-said").replaceChildren(...lines.filter(Boolean).map((line) => el("p", { class: kind }, line)));
 }
 
+/** Why a device's part of a change is not as it should be. */
+function troubles(device) {
+  const seen = device.outcome || {};
+  const lines = [device.problem, ...(device.refusals || []).map((refusal) => refusal.why)];
+  if (seen.state && seen.state !== "seen") lines.push(STATES[seen.state] || seen.state);
+  if (seen.state === "seen" && !seen.first) lines.push("no frame shows it yet");
+  else if (seen.state === "seen" && seen.first !== seen.frame) lines.push(`it took effect at frame ${seen.first}`);
+  const phase = seen.phase || {};
+  if (phase.lost && !phase.back && phase.before !== "free") lines.push(`off the frame grid since frame ${phase.lost}, by ${nanos(phase.worst_ns)} at most; it moves back by itself`);
+  return lines.filter(Boolean);
+}
+
 function outcome(change) {
   if (!change.devices) return [];
-  const exact = change.devices.filter((device) => device.exact ?? (device.outcome && device.outcome.state === "seen")).length;
+  const exact = change.devices.filter((device) => device.exact ?? (device.outcome && device.outcome.state === "seen" && device.outcome.first === device.outcome.frame)).length;
   const lines = [`From frame ${change.frame} on, ${exact} of ${plural(change.devices.length, "camera")} report the change.`];
-  for (const device of change.devices) {
-    if (device.problem) lines.push(`${device.device}: ${device.problem}`);
-    for (const refusal of device.refusals || []) lines.push(`${device.device}: ${refusal.why}`);
-  }
+  for (const device of change.devices) lines.push(...troubles(device).map((why) => `${device.device}: ${why}`));
   return [...lines, ...(change.problems || [])];
 }
 
@@ -57,9 +72,9 @@ const to = () => ($("settings-to").value === "" ? [] : [$("settings-to").value])
 
 function assigned() {
   const assign = {};
-  for (const [name, , parse] of CONTROLS) {
+  for (const [name, label, parse] of CONTROLS) {
     const text = $(`set-${name}`).value.trim();
-    if (text !== "") assign[name] = parse(text);
+    try { if (text !== "") assign[name] = parse(text); } catch (error) { throw new Error(`${label}: ${error.message}`); }
   }
   return assign;
 }

@@ -1,6 +1,7 @@
 // What the rig has taken: the list; and one take, frame by frame across devices.
 
 import { el, explain, instant, nanos, plural, setText, size } from "./text.js";
+import { dateOfTake, moment } from "./date.js";
 import { api, on, state } from "./rig.js";
 import { picture, pictureOf } from "./results.js";
 
@@ -24,15 +25,15 @@ async function list() {
       const [what, kind] = stateOf(take);
       return el("tr", {},
         el("td", {}, el("a", { href: `#takes/${take.order}` }, take.order), take.note ? el("div", { class: "faint" }, take.note) : null),
-        el("td", {}, instant(take.started_ns / 1e6)),
-        el("td", { class: "number" }, String(take.frames ?? "–")), el("td", { class: "number" }, `${take.devices}/${take.targets}`),
+        el("td", {}, moment(take.started_ns / 1e6, dateOfTake(take))),
+        el("td", { class: "number", "data-label": "Frames" }, String(take.frames ?? "–")), el("td", { class: "number", "data-label": "Devices" }, `${take.devices}/${take.targets}`),
         el("td", { class: "number" }, size(take.bytes)), el("td", { class: kind }, what));
     };
     const heads = [["Take", ""], ["Begun", ""], ["Frames", "number"], ["Devices", "number"], ["Size", "number"], ["State", ""]];
     root().replaceChildren(
       ...silent.map((one) => el("p", { class: "bad" }, `${one.device} is not in this list: ${one.why}`)),
       ...unreadable.map((one) => el("p", { class: "bad" }, `${one.device}: ${one.path} cannot be read: ${one.why}`)),
-      takes.length === 0 ? el("p", { class: "faint" }, "Nothing was taken yet.") : el("div", { class: "card scroll", tabindex: 0, role: "group", "aria-label": "Table of takes" }, el("table", {},
+      takes.length === 0 ? el("p", { class: "faint" }, "Nothing was taken yet.") : el("div", { class: "card scroll", tabindex: 0, role: "group", "aria-label": "Table of takes" }, el("table", { class: "stacked" },
         el("thead", {}, el("tr", {}, heads.map(([text, kind]) => el("th", { scope: "col", class: kind }, text)))),
         el("tbody", {}, [...takes].reverse().map(row)))));
   } catch (error) {
@@ -73,6 +74,7 @@ async function one(order) {
 
 function show(order, take, devices) {
   const all = [...new Set(devices.flatMap((device) => device.frames.map((frame) => frame.number)))].sort((a, b) => a - b);
+  const date = dateOfTake(take);
   const begun = Number(sessionStorage.getItem(`frame ${order}`));
   let at = Math.max(0, all.indexOf(begun));
   const grid = el("div", { class: "frames" });
@@ -82,7 +84,7 @@ function show(order, take, devices) {
     const number = all[at];
     if (number === undefined) { grid.replaceChildren(el("p", { class: "faint" }, "No frames are listed.")); return; }
     const frame = devices.flatMap((device) => device.frames).find((frame) => frame.number === number);
-    setText(label, `Frame ${at + 1} of ${all.length}, number ${number}, ${instant(frame.at_ms)}`);
+    setText(label, `Frame ${at + 1} of ${all.length}, number ${number}, ${instant(frame.at_ms + (date ? date.ahead_ms : 0))}`);
     grid.replaceChildren(...side(order, devices, number));
     grid.dataset.number = number;
     // A reload comes back to it.
@@ -107,7 +109,7 @@ function show(order, take, devices) {
   root().replaceChildren(
     el("p", {}, el("a", { href: "#takes" }, "← all takes")),
     el("div", { class: "card result" }, el("h3", {}, order),
-      el("p", { class: "facts numbers" }, take ? [el("span", {}, instant(take.started_ns / 1e6)), el("span", {}, size(take.bytes))] : null, el("span", { class: kind }, what)),
+      el("p", { class: "facts numbers" }, take ? [moment(take.started_ns / 1e6, dateOfTake(take)), el("span", {}, size(take.bytes))] : null, el("span", { class: kind }, what)),
       ...devices.filter((device) => device.problem).map((device) => el("p", { class: "bad" }, `${device.device}: ${device.problem}`)),
       ...(take ? take.lacking : []).map((device) => el("p", { class: "bad" }, `${device} has nothing of it.`)),
       all.length > 1 ? el("div", { class: "row" }, el("button", { type: "button", "aria-label": "One frame back", onclick: () => go(at - 1) }, "◀"), el("button", { type: "button", "aria-label": "One frame on", onclick: () => go(at + 1) }, "▶"), label) : label,
@@ -115,8 +117,40 @@ function show(order, take, devices) {
     certificate,
     el("form", { class: "card row", onsubmit: save }, el("label", { for: "note" }, "Note"), note, el("button", { type: "submit", disabled: state.readOnly }, "Save note"), noted),
     el("p", { class: "row" }, el("a", { class: "button", href: `/api/v1/takes/${order}/zip`, download: `${order}.zip` }, "Download all as zip"),
-      el("span", { class: "faint" }, "For a report with plots: ", el("code", {}, `swsync collect takes ${order}`), ", then ", el("code", {}, `swsync report takes/${order}`))));
+      reportOn(order)));
   draw();
+}
+
+/** The report: made on the dashboard's host when it is asked for, which may take a while. */
+function reportOn(order) {
+  const said = el("span", { role: "status", id: "report-said" });
+  const button = el("button", { type: "button", id: "make-report" }, "Make the report");
+  const words = { waiting: "Another report is made first…", making: "Drawing its plots and pictures…" };
+  const show = (report) => {
+    const problems = report.problems.join("; ");
+    if (report.stage === "fetching") setText(said, `Fetching ${size(report.bytes)}${report.total === null ? "" : ` of ${size(report.total)}`}…`);
+    else setText(said, words[report.stage] || (report.stage === "failed" ? `No report: ${problems}` : problems && `Not all is in it: ${problems}`));
+    said.className = report.stage === "failed" ? "bad" : report.stage === "ready" ? "warn" : "faint";
+    if (report.stage === "ready") button.replaceWith(el("a", { class: "button", id: "open-report", href: `/api/v1/takes/${order}/report.html`, target: "_blank", rel: "noopener" }, "Open the report"));
+    return report.stage === "ready" || report.stage === "failed";
+  };
+  const follow = async (report) => {
+    while (!show(report)) {
+      await new Promise((wake) => setTimeout(wake, 400));
+      if (!said.isConnected) return;
+      report = await api("GET", `/api/v1/takes/${order}/report`);
+    }
+  };
+  const make = async () => {
+    button.disabled = true;
+    try { await follow(await api("POST", `/api/v1/takes/${order}/report`, {})); } catch (error) { said.className = "bad"; setText(said, explain(error)); }
+    button.disabled = state.readOnly;
+  };
+  button.disabled = state.readOnly;
+  button.addEventListener("click", make);
+  // It may be there, or in the making, as another page has asked for it.
+  api("GET", `/api/v1/takes/${order}/report`).then(follow).catch(() => {});
+  return [button, said];
 }
 
 /** What the manifests of all devices prove, as words. */

@@ -7,6 +7,7 @@ use swsync_core::exchanges::ClockExchanges;
 use swsync_core::identify::{IdentifyReply, IdentifyRequest};
 use swsync_core::order::{Acknowledgement, Answer, Order, OrderCommand, OrderRoster};
 use swsync_core::place::{PlaceChange, PlaceReply};
+use swsync_core::rig_date::{RigDate, RigDates};
 use swsync_core::status::Status;
 use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 
@@ -72,6 +73,17 @@ pub trait DeviceHandler: Send + Sync {
 
     /// Learns which settings other devices know of.
     fn learn_settings(&self, known: &SettingsLog) {
+        let _ = known;
+    }
+
+    /// Notes what date the rig's time scale stands for. Returns the date that counts now, or why this one cannot be noted.
+    fn handle_date(&self, date: RigDate) -> Result<RigDate, String> {
+        let _ = date;
+        Err("this device keeps no dates".to_owned())
+    }
+
+    /// Learns which dates other devices know of.
+    fn learn_dates(&self, known: &RigDates) {
         let _ = known;
     }
 

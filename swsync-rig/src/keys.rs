@@ -17,13 +17,14 @@
 //! | `.../doctor` | `Diagnosis` out, after some seconds |
 //! | `.../claim` | an `IdClaim` of another device with this id in, `IdVerdict` out |
 //! | `.../serve` | a request to run a hub in; whether it does out |
+//! | `.../date` | a `RigDate` in, `RigDateReply` out |
 //! | `.../settings` | a `SettingsRequest` for its camera in, `SettingsReply` out |
 //! | `swsync/<rig>/id/<folder>/<device>/<instance>` | liveliness token: this device has this id; `folder` is the id in lower case |
 //! | `swsync/<rig>/leaving/<device>/<instance>` | liveliness token: this device is about to leave in good order |
 //! | `swsync/<rig>/hub/<hub>/<kind>/<instance>/<place>/<addresses>` | liveliness token: a hub runs there ([`crate::hub`]) |
 //! | `swsync/<rig>/keep/<hub>/roster` | queryable of a hub: the devices that it sees and misses out |
-//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders and camera settings that it knows out |
-//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order, command or change of settings for others to keep in |
+//! | `swsync/<rig>/keep/<hub>/orders` | queryable of a hub: the open orders, camera settings and dates that it knows out |
+//! | `swsync/<rig>/keep/<hub>/note` | queryable of a hub: an order, command, change of settings or date for others to keep in |
 //! | `swsync/<rig>/files/<device>/<instance>` | queryable: the device's files ([`crate::share`]) |
 //! | `swsync/<rig>/time/<instance>` | put and queryable: the `TimeAdvert` of a device that serves time |
 //!
@@ -64,10 +65,11 @@ pub(crate) enum QueryKind {
     Claim,
     Serve,
     Settings,
+    Date,
 }
 
 impl QueryKind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Order,
         Self::Offer,
         Self::Command,
@@ -82,6 +84,7 @@ impl QueryKind {
         Self::Claim,
         Self::Serve,
         Self::Settings,
+        Self::Date,
     ];
 }
 
@@ -102,6 +105,7 @@ impl fmt::Display for QueryKind {
             Self::Claim => "claim",
             Self::Serve => "serve",
             Self::Settings => "settings",
+            Self::Date => "date",
         })
     }
 }

@@ -48,6 +48,7 @@ mod placement;
 mod poll;
 mod presence;
 mod queries;
+mod rig_date;
 mod session;
 pub mod settings;
 mod settling;

@@ -1,4 +1,4 @@
-//! Lets a device that joins or comes back learn of open orders and of camera settings from the hubs of the rig: their sender may be gone.
+//! Lets a device that joins or comes back learn of open orders, camera settings and dates from the hubs of the rig: their sender may be gone.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -107,6 +107,9 @@ fn ask(session: &Session) -> Vec<OrderRoster> {
 fn hand_over(registry: OrderRoster, device: &DeviceId, handler: &dyn DeviceHandler) {
     if !registry.settings.is_empty() {
         handler.learn_settings(&registry.settings);
+    }
+    if !registry.dates.is_empty() {
+        handler.learn_dates(&registry.dates);
     }
     let own = handler.registry();
     for order in registry.orders.into_iter().filter(|order| order.targets().include(device)) {

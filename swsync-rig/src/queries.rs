@@ -14,6 +14,7 @@ use swsync_core::message::{decode_request, encode, frame};
 use swsync_core::name::DeviceId;
 use swsync_core::order::{Acknowledgement, CommandOutcome, Order, OrderCommand};
 use swsync_core::place::PlaceChange;
+use swsync_core::rig_date::{RigDate, RigDateReply};
 use swsync_core::status::Status;
 use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 use zenoh::Wait;
@@ -150,6 +151,15 @@ impl Answers {
                 if let Some(request) = parse::<SettingsRequest>(&query, &self.warnings) {
                     swsync_core::log::debug!(?request, "camera settings");
                     respond(&query, key, encode(&self.handler.handle_settings(&request)));
+                }
+            }
+            QueryKind::Date => {
+                if let Some(date) = parse::<RigDate>(&query, &self.warnings) {
+                    swsync_core::log::info!(?date, "somebody says what date it is");
+                    match self.handler.handle_date(date) {
+                        Ok(date) => respond(&query, key, encode(&RigDateReply { date })),
+                        Err(why) => refuse(&query, why),
+                    }
                 }
             }
             QueryKind::Serve => {

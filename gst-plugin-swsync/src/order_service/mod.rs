@@ -16,6 +16,7 @@
 mod camera;
 mod camera_settings;
 mod centre;
+mod dates;
 mod device_description;
 mod element;
 mod error_watch;
@@ -32,6 +33,7 @@ mod thumbnail;
 mod thumbnail_picture;
 mod worker;
 
+pub use dates::KnownDates;
 pub use device_description::DeviceDescription;
 pub use element::ElementHooks;
 pub use error_watch::ErrorWatch;

@@ -24,6 +24,7 @@ use swsync_core::order::{
     OrderQueue, OrderRefused, OrderRoster, SaveTicket,
 };
 use swsync_core::place::{DevicePlace, PlaceChange, PlaceReply};
+use swsync_core::rig_date::{RigDate, RigDates};
 use swsync_core::ring::RingLimits;
 use swsync_core::status::{FrameStatus, Status, StorageStatus, TimeScaleHistory};
 use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
@@ -33,6 +34,7 @@ use swsync_rig::{ControlError, DeviceHandler, Reply};
 
 use super::camera_settings::{CameraSettings, Handled};
 use super::centre::CentreAsker;
+use super::dates::KnownDates;
 use super::device_description::{DeviceDescription, host_status, versions};
 use super::element::ElementHooks;
 use super::examination;
@@ -123,6 +125,7 @@ pub struct OrderService {
     description: DeviceDescription,
     storage: Option<Box<dyn OutputStorage>>,
     settings: CameraSettings,
+    dates: KnownDates,
     state: Mutex<State>,
     /// One order at a time is looked for on the disk and opened. Taken before `state`.
     accepting: Mutex<()>,
@@ -145,6 +148,7 @@ impl OrderService {
         element: ElementHooks,
         description: DeviceDescription,
         storage: Option<Box<dyn OutputStorage>>,
+        dates: KnownDates,
     ) -> (Arc<Self>, mpsc::Receiver<Job>) {
         let (jobs, received) = mpsc::channel();
         let service = Arc::new(Self {
@@ -166,6 +170,7 @@ impl OrderService {
             thumbnails: Thumbnailer::new(device.clone()),
             accepting: Mutex::new(()),
             settings: CameraSettings::new(device.clone(), element.clone()),
+            dates,
             device,
             answered: Condvar::new(),
             element,
@@ -523,7 +528,8 @@ impl DeviceHandler for OrderService {
     }
 
     fn registry(&self) -> OrderRoster {
-        OrderRoster { settings: self.settings.known(), ..self.state.lock().queue.roster() }
+        let roster = self.state.lock().queue.roster();
+        OrderRoster { settings: self.settings.known(), dates: self.dates.all(), ..roster }
     }
 
     fn handle_settings(&self, request: &SettingsRequest) -> SettingsReply {
@@ -534,6 +540,14 @@ impl DeviceHandler for OrderService {
 
     fn learn_settings(&self, known: &SettingsLog) {
         self.keep_settings(self.settings.learn(known, self.known_rig_now()));
+    }
+
+    fn handle_date(&self, date: RigDate) -> Result<RigDate, String> {
+        self.dates.give(date, self.timescale())
+    }
+
+    fn learn_dates(&self, known: &RigDates) {
+        self.dates.learn(known);
     }
 
     fn status(&self) -> Status {
@@ -559,10 +573,12 @@ impl DeviceHandler for OrderService {
             max_files: state.max_files,
         });
         let camera = state.stream.as_ref().filter(|_| state.newest.is_some());
+        let clock = state.clock.as_ref().map(status_of);
         Status {
             device: self.device.clone(),
             software: env!("CARGO_PKG_VERSION").into(),
-            clock: state.clock.as_ref().map(status_of),
+            date: self.dates.of(clock.and_then(|clock| clock.timescale())),
+            clock,
             host,
             camera: camera.map(|stream| self.description.camera_status(stream, state.newest.as_ref())),
             recording_left_ns: storage

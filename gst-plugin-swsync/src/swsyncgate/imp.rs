@@ -11,7 +11,8 @@ use swsync_rig::{Membership, Session};
 use super::OnShort;
 use super::output::{GateOutput, LastFlow, NewestPosition, StreamPosition};
 use crate::order_service::{
-    DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Worker, control_error,
+    DeviceDescription, ElementHooks, ErrorWatch, KnownDates, OrderService, OrderSettings, Worker,
+    control_error,
 };
 use crate::rig_settings::{answer_context_query, settings_error};
 
@@ -218,7 +219,9 @@ impl SwsyncGate {
         let limits = settings.orders.ring_limits();
         let errors = self.description.watch_errors(&element);
         let description = self.description.clone();
-        let (service, jobs) = OrderService::new(device.clone(), limits, None, element, description, None);
+        let dates = KnownDates::default();
+        let (service, jobs) =
+            OrderService::new(device.clone(), limits, None, element, description, None, dates);
         let membership = session.join(device, service.clone()).map_err(|e| control_error(&e))?;
         let (events, received) = mpsc::channel();
         let flow = LastFlow::new(Mutex::new(Ok(gst::FlowSuccess::Ok)));

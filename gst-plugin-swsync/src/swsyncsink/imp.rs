@@ -21,7 +21,7 @@ use super::writer::WriterOptions;
 use super::writer_thread::{WriterThread, location_error};
 use super::{DEFAULT_LOCATION, DEFAULT_MAX_FILES};
 use crate::order_service::{
-    DeviceDescription, ElementHooks, ErrorWatch, OrderService, OrderSettings, Suspended, Worker,
+    DeviceDescription, ElementHooks, ErrorWatch, KnownDates, OrderService, OrderSettings, Suspended, Worker,
     control_error, place_shot,
 };
 use crate::rig_settings::{answer_context_query, settings_error};
@@ -241,7 +241,7 @@ impl BaseSinkImpl for SwsyncSink {
         };
         let session = Session::open(&config).map_err(|e| control_error(&e))?;
         let element = ElementHooks::new(&*self.obj(), *CAT);
-        let place = KeptPlace::new(&store);
+        let (place, dates) = (KeptPlace::new(&store), KnownDates::default());
         let storage = SinkStorage { store: store.clone(), activity: activity.clone(), place: place.clone() };
         let (service, jobs) = OrderService::new(
             device.clone(),
@@ -250,9 +250,10 @@ impl BaseSinkImpl for SwsyncSink {
             element.clone(),
             self.description.clone(),
             Some(Box::new(storage)),
+            dates.clone(),
         );
         let errors = self.description.watch_errors(&element).map(Box::new);
-        let source = TakeSource { element, camera: self.description.camera.clone(), place };
+        let source = TakeSource { element, camera: self.description.camera.clone(), place, dates };
         let worker = Worker::new(service.clone(), jobs);
         let writer = Box::new(WriterThread::start(store, settings.options, source, worker, activity)?);
         let joined = session.join(device.clone(), service.clone()).and_then(|membership| {

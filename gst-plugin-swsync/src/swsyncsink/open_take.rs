@@ -17,7 +17,7 @@ use swsync_files::{Removal, TakeFolder, TakeStore};
 use super::kept_place::KeptPlace;
 use super::saved_takes::{blank_take, removed_frames};
 use super::video_file::{UnclosedFile, VideoFile};
-use crate::order_service::{CameraInfo, ElementHooks, StoredFrame, Stream, settings_of};
+use crate::order_service::{CameraInfo, ElementHooks, KnownDates, StoredFrame, Stream, settings_of};
 
 /// Bytes that a frame takes in what is written at the end of its order, at most.
 const TABLE_BYTES_PER_FRAME: u64 = 512;
@@ -29,6 +29,7 @@ pub struct TakeSource {
     /// By the newest tags.
     pub camera: Arc<Mutex<CameraInfo>>,
     pub place: KeptPlace,
+    pub dates: KnownDates,
 }
 
 impl TakeSource {
@@ -154,13 +155,14 @@ impl OpenTake {
         let folder = self.folder.as_mut().expect("opened above");
         if folder.take().caps.is_empty() {
             let (camera, settings) = (source.camera.lock().clone(), source.settings());
-            let place = source.place.place();
+            let (place, date) = (source.place.place(), source.dates.of(self.order.timescale()));
             let described = folder.describe(|take| {
                 take.caps = stream.caps.to_string();
                 take.orientation = camera.orientation.and_then(|left| left.exif());
                 (take.maker, take.camera) = (camera.maker, camera.model);
                 take.settings = settings;
                 take.place = place;
+                take.date = date;
                 take.started_ns = stream.grid.instant(take.first);
             });
             if let Err(error) = described {
@@ -188,9 +190,15 @@ impl OpenTake {
     }
 
     /// Writes what can only be written when no more frames come. If that fails, call it again later.
-    pub fn finish(&mut self, store: &TakeStore, now: Timestamp<Rig>) -> io::Result<()> {
+    pub fn finish(&mut self, store: &TakeStore, dates: &KnownDates, now: Timestamp<Rig>) -> io::Result<()> {
         self.ensure_open(store)?;
         let folder = self.folder.as_mut().expect("opened above");
+        // It may have been said while the take was under way.
+        if let Some(date) =
+            dates.of(self.order.timescale()).filter(|date| folder.take().date.as_ref() != Some(date))
+        {
+            folder.describe(|take| take.date = Some(date))?;
+        }
         folder.finish(self.handled, self.holes.list(), now)
     }
 }

@@ -146,6 +146,7 @@ pub fn blank_take(store: &TakeStore, order: &Order, named: Option<&NamedFrames>)
         started_ns: Timestamp::ZERO,
         accepted_ns: None,
         finished_ns: None,
+        date: None,
         complete: false,
     }
 }

@@ -323,7 +323,7 @@ impl Writer {
             self.close_files(service, &order, true);
             let now = service.rig_now().unwrap_or(Timestamp::ZERO);
             let Some(take) = self.unfinished.get_mut(&order) else { continue };
-            match take.finish(&self.store, now) {
+            match take.finish(&self.store, &self.source.dates, now) {
                 Err(error) => self.problem = Some(unfinished_problem(&order, &error)),
                 Ok(()) => {
                     log::info!(%order, "all of its files are closed now");
@@ -460,7 +460,7 @@ impl OrderOutput for Writer {
                 }
             }
             let now = service.rig_now().unwrap_or(Timestamp::ZERO);
-            if let Err(error) = take.finish(&self.store, now) {
+            if let Err(error) = take.finish(&self.store, &self.source.dates, now) {
                 log::warn!(%order, %error, "the side files of a take are not complete");
                 self.problem = Some(unfinished_problem(order, &error));
                 self.unfinished.insert(order.clone(), take);

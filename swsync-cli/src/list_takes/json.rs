@@ -29,6 +29,8 @@ pub struct OrderJson {
     pub started_ns: i64,
     /// The same as a date.
     pub utc: String,
+    /// When that was by a date that somebody has given for rig time (`swsync dashboard`). null: nobody has.
+    pub dated: Option<DatedJson>,
     /// Frames on each device: those that the order names, or if it is under way, the most that any has saved. null: not known.
     pub frames: Option<u64>,
     /// Number of devices that have it.
@@ -49,6 +51,20 @@ pub struct OrderJson {
     pub parts: Vec<PartJson>,
     /// Devices that have nothing of it, although it was for all of the rig.
     pub lacking: Vec<DeviceId>,
+}
+
+/// When a take was begun, by a date that somebody has given for its rig time. Rig time itself stays.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DatedJson {
+    /// The date.
+    pub utc: String,
+    /// The date minus rig time, in ns.
+    pub ahead_ns: i64,
+    /// What the date may be off, in ns, if the clock was right that it comes from.
+    pub uncertainty_ns: i64,
+    /// Who gave it.
+    pub by: String,
 }
 
 /// What a device has of an order.
@@ -148,6 +164,12 @@ impl OrderJson {
             order: take.order.clone(),
             started_ns: started.as_nanos(),
             utc: utc(started),
+            dated: take.date().map(|date| DatedJson {
+                utc: utc(Timestamp::from_nanos(date.utc_at(started).as_nanos())),
+                ahead_ns: date.ahead().as_nanos(),
+                uncertainty_ns: date.uncertainty_at(started).as_nanos(),
+                by: date.by.clone(),
+            }),
             frames: take.parts.values().filter_map(named).max(),
             devices: take.parts.len(),
             targets: take.targets(devices),

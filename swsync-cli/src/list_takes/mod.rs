@@ -18,7 +18,7 @@ use crate::orders::TargetArgs;
 use crate::output::{self, warn};
 use crate::rig::RigArgs;
 
-pub use json::{CollectedJson, OrderJson, PartJson, SilentJson, TakesJson, UnreadableJson};
+pub use json::{CollectedJson, DatedJson, OrderJson, PartJson, SilentJson, TakesJson, UnreadableJson};
 pub use report::{local_time, named};
 
 /// List what the rig has taken, without fetching it.
@@ -50,7 +50,7 @@ Examples:
   swsync takes --json | jq -r '.takes[] | select(.collected | not) | .order'
 
 Columns:
-  taken      when the first frame was taken, in this host's time zone
+  taken      when the first frame was taken, in this host's time zone; with * by a date that somebody gave for rig time
   frames     frames that the order names, on each device; of one that is under way, what is saved so far
   devices    how many devices have it, of how many that should
   holes      missing frames, of all devices together

@@ -3,8 +3,9 @@
 use jiff::tz::TimeZone;
 use swsync_client::rig_takes::RigTakes;
 use swsync_core::name::{DeviceId, OrderId};
+use swsync_core::time::Span;
 
-use super::json::{CollectedJson, OrderJson, PartJson};
+use super::json::{CollectedJson, DatedJson, OrderJson, PartJson};
 use crate::table::{Align, Column, NOTHING, Table, clean, size};
 
 /// Longest line of a note in the list.
@@ -38,7 +39,7 @@ fn table(width: usize) -> Table<7> {
     let column = |heading, width, align| Column { heading, width, align };
     Table::new([
         column("order", width.max(5), Align::Left),
-        column("taken", 12, Align::Left),
+        column("taken", 13, Align::Left),
         column("frames", 6, Align::Right),
         column("devices", 7, Align::Right),
         column("holes", 5, Align::Right),
@@ -50,13 +51,21 @@ fn table(width: usize) -> Table<7> {
 fn cells(row: &OrderJson, zone: &TimeZone) -> [String; 7] {
     [
         row.order.to_string(),
-        local_time(row.started_ns, zone),
+        taken(row, zone),
         row.frames.map_or_else(|| NOTHING.to_owned(), |frames| frames.to_string()),
         format!("{}/{}", row.devices, row.targets),
         row.holes.to_string(),
         row.bytes.map_or_else(|| NOTHING.to_owned(), size),
         collected(row),
     ]
+}
+
+/// When an order was begun. The star says that rig time had another date.
+fn taken(row: &OrderJson, zone: &TimeZone) -> String {
+    match &row.dated {
+        Some(dated) => format!("{}*", local_time(row.started_ns.saturating_add(dated.ahead_ns), zone)),
+        None => local_time(row.started_ns, zone),
+    }
 }
 
 /// Whether an order is collected, in a word.
@@ -78,6 +87,13 @@ fn remarks(row: &OrderJson, whole_note: bool) -> Vec<String> {
     if let Some(note) = &row.note {
         let line = clean(&format!("    note: {note}"));
         remarks.push(if whole_note { line } else { cut(&line, WIDTH) });
+    }
+    if let Some(DatedJson { uncertainty_ns, by, .. }) = row.dated.as_ref().filter(|_| whole_note) {
+        let uncertainty = Span::from_nanos(*uncertainty_ns).as_secs_f64() * 1e3;
+        let rig_time = &row.utc[..row.utc.len().min(19)];
+        remarks.push(clean(&format!(
+            "    * by the date that {by} gave, +- {uncertainty:.1} ms; by rig time {rig_time} UTC"
+        )));
     }
     if !row.lacking.is_empty() {
         remarks.push(format!("    not on {}", named(&row.lacking)));
@@ -213,6 +229,7 @@ mod tests {
             order: name("shot-20261130-112200-beef"),
             started_ns: 1_796_037_720_000_000_000,
             utc: "2026-11-30T11:22:00.000000000Z".into(),
+            dated: None,
             frames: Some(5),
             devices: 2,
             targets: 2,
@@ -234,6 +251,20 @@ mod tests {
         assert_eq!(with(Some("here"), Some("elsewhere")), "yes");
         assert_eq!(with(Some("gone"), Some("note-is-newer")), "no");
         assert_eq!(collected(&OrderJson { open: true, ..row() }), "under way");
+    }
+
+    #[test]
+    fn a_date_that_somebody_gave_is_marked() {
+        let dated = DatedJson {
+            utc: String::new(),
+            ahead_ns: 2 * 366 * 86_400 * 1_000_000_000,
+            uncertainty_ns: 8_000_000,
+            by: "browser at 10.0.0.7".into(),
+        };
+        let row = OrderJson { dated: Some(dated), ..row() };
+        assert_eq!(taken(&row, &TimeZone::UTC), "Dec 01, 2028*");
+        let remark = remarks(&row, true).concat();
+        assert!(remark.contains("* by the date that browser at 10.0.0.7 gave, +- 8.0 ms"), "{remark}");
     }
 
     #[test]

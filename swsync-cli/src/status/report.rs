@@ -6,11 +6,12 @@ use serde::Serialize;
 use swsync_client::leaders::Following;
 use swsync_client::{Rig, RigSnapshot};
 use swsync_core::grid::FrameGrid;
+use swsync_core::manifest::utc;
 use swsync_core::name::DeviceId;
 use swsync_core::order::Targets;
 use swsync_core::place::DevicePlace;
 use swsync_core::status::{FrameStatus, LeaderSplit, Status};
-use swsync_core::time::Span;
+use swsync_core::time::{Span, Timestamp};
 
 use super::details;
 use crate::orders::leaders;
@@ -99,6 +100,7 @@ impl RigStatus {
         lines.extend(self.notices());
         lines.extend(self.path_offsets());
         lines.extend(self.time_line());
+        lines.extend(self.date_line());
         lines.extend(self.is_open.then(|| OPEN.into()));
         let all = self.snapshot.devices().count();
         lines.push(format!("{} of {all} devices ready", self.ready()));
@@ -196,6 +198,15 @@ impl RigStatus {
         let [(leader, _)] = leaders[..] else { return None };
         let leader = self.snapshot.common.leader_name(leader);
         all.next().is_none().then(|| format!("time scale {timescale}, leader {leader}"))
+    }
+
+    /// What date it is, if somebody has told the rig.
+    fn date_line(&self) -> Option<String> {
+        let (date, now) = (self.snapshot.date()?, self.snapshot.time()?);
+        let (rig, is) = (utc(now), utc(Timestamp::from_nanos(date.utc_at(now).as_nanos())));
+        let (rig, is) = (&rig[..19], &is[..19]);
+        let uncertainty = date.uncertainty_at(now).as_secs_f64() * 1e3;
+        Some(clean(&format!("rig time {rig} is {is} UTC +- {uncertainty:.1} ms, as {} said", date.by)))
     }
 
     fn is_ready(&self, status: &Status) -> bool {
@@ -373,6 +384,8 @@ mod tests {
     use super::*;
     use crate::testing::{name, status};
     use swsync_client::{Presence, StatusReport};
+    use swsync_core::message::TimeScale;
+    use swsync_core::rig_date::RigDate;
     use swsync_core::status::{HostStatus, TimeSource};
 
     fn report(device: &str) -> StatusReport {
@@ -409,6 +422,27 @@ mod tests {
         let bare = Status { clock: None, frames: None, ..status("a") };
         assert_eq!(row(&bare, None)[1..9], ["-"; 8]);
         assert_eq!(no_answer(&name("a"))[1], "no answer");
+    }
+
+    #[test]
+    fn the_date_that_somebody_gave_is_told() {
+        let mut report = report("a");
+        let clock = report.status.clock.as_mut().unwrap();
+        let rig_time_ns = clock.rig_time_ns;
+        let least_delay_ns = Span::ZERO;
+        clock.source = Some(TimeSource { stratum: 1, leader: 1, timescale: 7, least_delay_ns });
+        report.status.date = Some(RigDate {
+            timescale: TimeScale(7),
+            rig_time_ns,
+            utc_ns: Timestamp::from_nanos(1_900_000_000_000_000_000),
+            uncertainty_ns: Span::from_millis(8),
+            by: "browser at 10.0.0.7".into(),
+        });
+        let line = rig_status(&[], vec![report.clone()]).date_line().unwrap();
+        let end = " is 2030-03-17T17:46:40 UTC +- 8.0 ms, as browser at 10.0.0.7 said";
+        assert!(line.starts_with("rig time 2") && line.ends_with(end), "{line}");
+        report.status.date.as_mut().unwrap().timescale = TimeScale(8);
+        assert_eq!(rig_status(&[], vec![report]).date_line(), None, "it is of another time scale");
     }
 
     #[test]

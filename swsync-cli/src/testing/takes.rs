@@ -66,6 +66,7 @@ impl TakeBuilder {
             started_ns: grid().instant(FIRST),
             accepted_ns: None,
             finished_ns: Some(grid().instant(FIRST + count)),
+            date: None,
             complete: true,
         };
         Self { take, records: Vec::new(), files: BTreeMap::new() }

@@ -172,6 +172,7 @@ mod tests {
             started_ns: Timestamp::ZERO,
             accepted_ns: None,
             finished_ns: None,
+            date: None,
             complete: true,
         }
     }

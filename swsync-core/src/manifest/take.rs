@@ -9,6 +9,7 @@ use crate::grid::{FrameGrid, FrameNumber};
 use crate::name::{DeviceId, OrderId};
 use crate::order::{Fill, Order};
 use crate::place::DevicePlace;
+use crate::rig_date::RigDate;
 use crate::time::{Realtime, Rig, Timestamp};
 
 /// Latest version of `take.json` that can be read. Only a change that older readers would misread gets another number. A take
@@ -86,6 +87,10 @@ pub struct Take {
     pub accepted_ns: Option<Timestamp<Realtime>>,
     /// When the last one was closed.
     pub finished_ns: Option<Timestamp<Rig>>,
+    /// What date rig time stands for, if somebody has said it by the time that the take was finished. All times here and in the
+    /// manifest are rig time all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<RigDate>,
     /// Whether the take is finished: every named frame is saved or a hole, every file is closed, and nothing in the folder
     /// changes any more.
     pub complete: bool,
@@ -353,6 +358,13 @@ mod tests {
             started_ns: Timestamp::from_nanos(3_333_333_333),
             accepted_ns: Some(Timestamp::from_nanos(3_000_000_000)),
             finished_ns: Some(Timestamp::from_nanos(5_400_000_000)),
+            date: Some(RigDate {
+                timescale: crate::message::TimeScale(7),
+                rig_time_ns: Timestamp::from_nanos(3_000_000_000),
+                utc_ns: Timestamp::from_nanos(1_800_000_000_000_000_000),
+                uncertainty_ns: crate::time::Span::from_millis(8),
+                by: "browser at 10.0.0.7".into(),
+            }),
             complete: true,
         }
     }

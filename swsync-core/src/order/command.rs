@@ -6,6 +6,7 @@ use super::{MAX_OPEN, Order};
 use crate::bounded;
 use crate::camera_settings::SettingsLog;
 use crate::name::{DeviceId, OrderId};
+use crate::rig_date::RigDates;
 use crate::time::{Rig, Timestamp};
 
 /// Most commands that a device keeps: for orders that have not arrived yet, and for devices that missed the command.
@@ -51,6 +52,9 @@ pub struct OrderRoster {
     /// What cameras of the rig were set to.
     #[serde(default, skip_serializing_if = "SettingsLog::is_empty")]
     pub settings: SettingsLog,
+    /// What dates the rig's last time scales stand for.
+    #[serde(default, skip_serializing_if = "RigDates::is_empty")]
+    pub dates: RigDates,
 }
 
 /// A device's reply to an [`OrderCommand`].
@@ -109,6 +113,7 @@ mod tests {
             orders: (0..MAX_OPEN).map(largest_order).collect(),
             commands: (0..MAX_COMMANDS).map(stop).collect(),
             settings: SettingsLog::default(),
+            dates: RigDates::default(),
         };
         assert!(encode(&roster).len() <= MAX_MESSAGE, "{}", encode(&roster).len());
         assert_eq!(decode::<OrderRoster>(&encode(&roster)).unwrap(), roster);

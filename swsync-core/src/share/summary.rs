@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded;
 use crate::manifest::Take;
+use crate::message::TimeScale;
 use crate::name::OrderId;
 use crate::order::{Order, Targets};
+use crate::rig_date::RigDate;
 use crate::time::{Realtime, Rig, Timestamp};
 
 /// Most takes in one reply: with the longest notes they are half of [`MAX_MESSAGE`](crate::message::MAX_MESSAGE).
@@ -45,6 +47,12 @@ pub struct TakeSummary {
     /// Who has collected it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collected: Option<CollectedMark>,
+    /// The time scale of its times, if the order states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timescale: Option<TimeScale>,
+    /// What date that stands for, if the take says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<RigDate>,
 }
 
 impl TakeSummary {
@@ -68,6 +76,9 @@ impl TakeSummary {
             targets,
             note: None,
             collected: None,
+            timescale: order.as_ref().and_then(Order::timescale),
+            // A file of this device's disk: whatever it says is checked like what comes from elsewhere.
+            date: take.date.clone().filter(|date| date.check().is_ok()),
         }
     }
 
@@ -206,6 +217,14 @@ mod tests {
             targets: Some(512),
             note: Some(note),
             collected: Some(mark),
+            timescale: Some(TimeScale(u64::MAX)),
+            date: Some(RigDate {
+                timescale: TimeScale(u64::MAX),
+                rig_time_ns: Timestamp::from_nanos(i64::MAX),
+                utc_ns: at(i64::MAX),
+                uncertainty_ns: crate::time::Span::from_nanos(i64::MAX),
+                by: "\"".repeat(100),
+            }),
         }
     }
 

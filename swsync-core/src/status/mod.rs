@@ -30,6 +30,7 @@ use crate::name::DeviceId;
 use crate::ntp::RigField;
 use crate::order::{MAX_OPEN, OrderProgress};
 use crate::place::DevicePlace;
+use crate::rig_date::RigDate;
 use crate::time::{Rig, Span, Timestamp};
 use crate::time_service::ClockUpdate;
 
@@ -203,6 +204,9 @@ pub struct Status {
     /// The time scale that its clock has left lately, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timescale_change: Option<TimeScaleChange>,
+    /// What date the time scale of its clock stands for, if somebody has said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<RigDate>,
     /// Its group and place in the rig, as far as it has been given any.
     #[serde(default, skip_serializing_if = "DevicePlace::is_unset")]
     pub place: DevicePlace,
@@ -229,6 +233,7 @@ impl Status {
             problems: Vec::new(),
             refused: Vec::new(),
             timescale_change: None,
+            date: None,
             place: DevicePlace::default(),
         }
     }

@@ -29,6 +29,48 @@ fn shoot(program: &Program, request: &Value) -> Value {
 }
 
 #[test]
+fn a_date_is_measured_noted_by_all_and_told_to_every_page() {
+    let rig = Rig::new(3);
+    let program = rig.dashboard(&[]);
+    wait_for(&program, 3);
+    let asked = program.get("/api/v1/date").json();
+    assert_eq!(asked["date"], Value::Null, "{asked}");
+    let rig_time_us = asked["rig_time_us"].as_i64().unwrap();
+    // A phone that is 1000 s ahead.
+    let utc_ms = rig_time_us / 1_000 + 1_000_000;
+    let events = program.events();
+    let given = program.post("/api/v1/date", &json!({ "after_rig_time_us": rig_time_us, "utc_ms": utc_ms }));
+    assert_eq!(given.status, 200, "{}", given.json());
+    let given = given.json();
+    assert_eq!((given["devices"].as_array().unwrap().len(), &given["without"]), (3, &json!([])), "{given}");
+    let (ahead, uncertainty) =
+        (&given["date"]["ahead_ms"], given["date"]["uncertainty_ms"].as_f64().unwrap());
+    #[expect(clippy::cast_precision_loss, reason = "some minutes in milliseconds")]
+    let error = (ahead.as_i64().unwrap() - 1_000_000) as f64;
+    assert!(error.abs() <= uncertainty + 1.0 && uncertainty < 2_100.0, "{given}");
+    let told = |(kind, data): (String, Value)| {
+        let date = data["rig"]["date"].clone();
+        (kind == "change" && date.is_object()).then_some(date)
+    };
+    assert_eq!(events.into_iter().find_map(told).unwrap(), given["date"], "every page hears of it");
+    assert_eq!(program.get("/api/v1/date").json()["date"], given["date"]);
+
+    for (body, status) in [
+        (json!({ "after_rig_time_us": 5, "utc_ms": utc_ms }), 409),
+        (json!({ "after_rig_time_us": rig_time_us + 60_000_000, "utc_ms": utc_ms }), 409),
+        (json!({ "after_rig_time_us": "now", "utc_ms": utc_ms }), 400),
+        (json!({ "utc_ms": utc_ms }), 400),
+    ] {
+        let refused = program.post("/api/v1/date", &body);
+        assert_eq!(refused.status, status, "{body}: {}", refused.json());
+    }
+    let now = program.get("/api/v1/date").json()["rig_time_us"].clone();
+    let refused = program.post("/api/v1/date", &json!({ "after_rig_time_us": now, "utc_ms": 0 }));
+    let why = refused.json()["error"]["message"].to_string();
+    assert!(refused.status == 400 && why.contains("2020"), "{why}");
+}
+
+#[test]
 fn a_press_is_answered_device_by_device_with_pictures() {
     let rig = Rig::new(3);
     let program = rig.dashboard(&[]);

@@ -16,7 +16,8 @@ use swsync_core::order::{
     Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
     TimeBasis,
 };
-use swsync_core::status::Status;
+use swsync_core::rig_date::RigDate;
+use swsync_core::status::{Status, TimeSource};
 use swsync_core::thumbnail::{ThumbnailReply, ThumbnailRequest};
 use swsync_core::time::{Rig as RigTime, Span, Timestamp};
 use swsync_rig::share::Share;
@@ -39,6 +40,8 @@ struct Handler {
     looks: AtomicU32,
     /// Whether its values change as those of real devices do.
     varies: bool,
+    /// What date it was told.
+    date: Mutex<Option<RigDate>>,
 }
 
 fn rig_now() -> Timestamp<RigTime> {
@@ -113,10 +116,21 @@ impl DeviceHandler for Handler {
         OrderRoster { orders: self.orders.lock().unwrap().clone(), ..OrderRoster::default() }
     }
 
+    fn handle_date(&self, date: RigDate) -> Result<RigDate, String> {
+        if self.is_troubled.load(Ordering::Relaxed) {
+            return Err("its disk is on fire".into());
+        }
+        Ok(self.date.lock().unwrap().insert(date).clone())
+    }
+
     fn status(&self) -> Status {
         let now = rig_now();
         let mut status = status(self.id.as_str());
-        status.clock.as_mut().unwrap().rig_time_ns = now;
+        let clock = status.clock.as_mut().unwrap();
+        clock.rig_time_ns = now;
+        let least_delay_ns = Span::from_micros(900);
+        clock.source = Some(TimeSource { stratum: 1, leader: 1, timescale: 7, least_delay_ns });
+        status.date = self.date.lock().unwrap().clone();
         status.open.clear();
         let frames = status.frames.as_mut().unwrap();
         frames.newest = frame(grid().nearest(now));
@@ -222,6 +236,7 @@ impl Rig {
                 is_troubled,
                 orders: Mutex::default(),
                 looks: AtomicU32::new(0),
+                date: Mutex::default(),
                 varies,
             });
             let membership =

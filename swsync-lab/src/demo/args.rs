@@ -33,7 +33,8 @@ pub struct DemoArgs {
     /// Longest wait for all devices to be ready.
     #[arg(long, default_value = "90s", value_parser = humantime::parse_duration)]
     pub(super) timeout: Duration,
-    /// Leave the rig running, and serve its page (`swsync dashboard`) until Ctrl-C. Takes no photographs by itself.
+    /// Leave the rig running, and serve its page (`swsync dashboard`) until Ctrl-C, and open it if this is a desktop. Takes no
+    /// photographs by itself.
     #[arg(long)]
     pub(super) dashboard: bool,
     /// Where the page is.

@@ -5,12 +5,14 @@
 //! loopback.
 
 mod args;
+mod browser;
 mod contact_sheet;
 mod devices;
 mod readiness;
 mod shot;
 
 use std::collections::BTreeSet;
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,7 +81,7 @@ fn serve_page(args: &DemoArgs, rig: &mut DemoRig) -> anyhow::Result<ExitCode> {
     const LOOK: Duration = Duration::from_millis(500);
     println!("\nThe rig runs until Ctrl-C. Press the shutter on its page:");
     let mut page = rig.dashboard(args.listen)?;
-    let mut ended = BTreeSet::new();
+    let (mut ended, mut is_open) = (BTreeSet::new(), args.listen.port() == 0);
     loop {
         // A device that is killed is something to look at, and not the end.
         if let Err(error) = rig.check_except(&mut ended) {
@@ -87,6 +89,12 @@ fn serve_page(args: &DemoArgs, rig: &mut DemoRig) -> anyhow::Result<ExitCode> {
         }
         if let Some(status) = page.try_wait()? {
             bail!("the page has ended ({status})");
+        }
+        if !is_open && TcpStream::connect(args.listen).is_ok() {
+            is_open = true;
+            if let Some(what) = browser::open(args.listen, browser::is_desktop()) {
+                println!("{what}");
+            }
         }
         std::thread::sleep(LOOK);
     }

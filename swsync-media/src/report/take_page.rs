@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use swsync_core::certificate::TakeCertificate;
 use swsync_core::manifest::{FRAMES_JSONL, TAKE_JSON, utc};
-use swsync_core::time::Span;
+use swsync_core::time::{Rig, Span, Timestamp};
 
 use super::html::{Html, note, paragraph, section, table};
 use super::page::Page;
@@ -14,6 +14,20 @@ use super::{contact_sheet, settings, take_plots};
 
 /// Most rows of a table of holes.
 const ROWS: usize = 100;
+
+/// When the take was begun: by the date that somebody has given for rig time, if so.
+fn when(take: &TakeData, begun: Timestamp<Rig>) -> String {
+    let by_rig = utc(begun);
+    let date = take.devices.iter().find_map(|device| device.take.date.as_ref());
+    match date.filter(|date| date.check().is_ok()) {
+        None => format!("begun {by_rig} by the rig's clock"),
+        Some(date) => {
+            let is = utc(Timestamp::from_nanos(date.utc_at(begun).as_nanos()));
+            let uncertainty = date.uncertainty_at(begun).as_secs_f64() * 1e3;
+            format!("begun {is} (+- {uncertainty:.1} ms) as {} said; {by_rig} by the rig's clock", date.by)
+        }
+    }
+}
 
 /// The page of `take`.
 pub fn page(take: &TakeData, command: String, made: String) -> Page {
@@ -27,9 +41,8 @@ pub fn page(take: &TakeData, command: String, made: String) -> Page {
     body.push(section("missing", "Missing frames", missing(take)));
     body.push(section("settings", "Settings", settings::section(take)));
     body.push(section("words", "What the words mean", words()));
-    let when = take.numbers.first().zip(take.grid()).map(|(first, grid)| utc(grid.instant(*first)));
-    let when =
-        when.map_or_else(|| "of unknown time".to_owned(), |when| format!("begun {when} by the rig's clock"));
+    let begun = take.numbers.first().zip(take.grid()).map(|(first, grid)| grid.instant(*first));
+    let when = begun.map_or_else(|| "of unknown time".to_owned(), |begun| when(take, begun));
     let mut sources = Vec::new();
     for device in &take.devices {
         sources.push(format!("{}/{TAKE_JSON}", device.id));

@@ -1,4 +1,5 @@
-//! What a hub keeps for others: who is in the rig and who is missed, which orders are open, and what cameras are set to.
+//! What a hub keeps for others: who is in the rig and who is missed, which orders are open, what cameras are set to, and
+//! what date it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use swsync_core::camera_settings::{SettingsChange, SettingsLog};
 use swsync_core::message::{decode, decode_request, encode};
 use swsync_core::name::{Name, OrderId};
 use swsync_core::order::{Order, OrderCommand, OrderRoster};
+use swsync_core::rig_date::{RigDate, RigDates};
 use swsync_core::time::{Rig, Span, Timestamp};
 use zenoh::Wait;
 use zenoh::query::{ConsolidationMode, Query, QueryTarget, Queryable};
@@ -37,8 +39,8 @@ const SETTINGS_LEAD: Span = Span::from_secs(60);
 /// How long the other hubs have to tell what they know.
 const ASK: Duration = Duration::from_secs(2);
 
-/// Something for a hub to keep: orders for some devices, of which its own device may be none, and camera settings, since a hub
-/// may run where there is no camera.
+/// Something for a hub to keep: orders for some devices, of which its own device may be none, and camera settings and dates, since a
+/// hub may run where there is no camera.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Note {
@@ -47,6 +49,8 @@ pub(crate) enum Note {
     Settings(SettingsChange),
     /// A change of settings was taken back.
     Withdrawn(Name),
+    /// What date a time scale stands for.
+    Date(RigDate),
 }
 
 /// Keeps what others need to know. Dropping it ends that.
@@ -85,6 +89,7 @@ impl Keeper {
                     all.orders.extend(own.orders);
                     all.commands.extend(own.commands);
                     all.settings.merge(&own.settings, rig_time.unwrap_or(Timestamp::ZERO));
+                    all.dates.merge(&own.dates);
                 }
                 respond(&query, key, encode(&all));
             }),
@@ -136,9 +141,9 @@ fn roster(query: &Query, members: &Members) -> Roster {
     members.roster()
 }
 
-/// Orders for some devices, and commands for them, each with its age; and all camera settings.
+/// Orders for some devices, and commands for them, each with its age; and all camera settings and dates.
 #[derive(Default)]
-struct Notes(Mutex<BTreeMap<OrderId, Kept>>, Mutex<SettingsLog>);
+struct Notes(Mutex<BTreeMap<OrderId, Kept>>, Mutex<SettingsLog>, Mutex<RigDates>);
 
 /// A note about an order.
 enum OrderNote {
@@ -179,6 +184,9 @@ impl Notes {
                 }
             }
             Note::Withdrawn(change) => self.1.lock().withdraw(&change),
+            Note::Date(date) => {
+                self.2.lock().add(date);
+            }
         }
     }
 
@@ -212,6 +220,7 @@ impl Notes {
             orders: fresh().filter_map(|kept| kept.order.clone()).collect(),
             commands: fresh().flat_map(|kept| kept.commands.clone()).collect(),
             settings: self.1.lock().clone(),
+            dates: self.2.lock().clone(),
         }
     }
 }
@@ -290,5 +299,23 @@ mod tests {
         let roster = notes.roster(now + KEEP, None);
         let kept: Vec<_> = roster.settings.changes().iter().map(|change| change.change.as_str()).collect();
         assert_eq!(kept, ["b"], "the first is replaced, and none is too old");
+    }
+
+    #[test]
+    fn a_date_is_kept_for_whoever_comes_later() {
+        use swsync_core::message::TimeScale;
+        let (notes, now) = (Notes::default(), Instant::now());
+        let date = |rig_seconds: i64| RigDate {
+            timescale: TimeScale(7),
+            rig_time_ns: Timestamp::from_nanos(rig_seconds * SECOND),
+            utc_ns: Timestamp::from_nanos(1_800_000_000 * SECOND),
+            uncertainty_ns: Span::from_millis(10),
+            by: "a phone".into(),
+        };
+        for seconds in [20, 10] {
+            notes.take_any(Note::Date(date(seconds)), now);
+        }
+        let roster = notes.roster(now + KEEP, None);
+        assert_eq!(roster.dates.of(TimeScale(7)), Some(&date(20)), "the later one, however old");
     }
 }

@@ -13,6 +13,7 @@ use swsync_core::order::{
 };
 use swsync_core::place::DevicePlace;
 use swsync_core::profile::{shipped, shipped_models};
+use swsync_core::rig_date::RigDate;
 use swsync_core::share::{
     Chunk, FileDigest, FileEntry, FileReply, FileRequest, TakeEntry, Unreadable, frame,
 };
@@ -228,6 +229,13 @@ fn status() -> Status {
             ago_ns: Span::from_secs(30),
         }),
         place: DevicePlace { group: Some(name("left")), place: Some(3) },
+        date: Some(RigDate {
+            timescale: TimeScale(7),
+            rig_time_ns: NOW,
+            utc_ns: Timestamp::from_nanos(1_900_000_000_000_000_000),
+            uncertainty_ns: Span::from_millis(8),
+            by: "browser at 10.0.0.7".into(),
+        }),
         host: Some(HostStatus {
             age_ns: Span::from_millis(400),
             board: Some("Raspberry Pi 5 Model B Rev 1.0".into()),
@@ -377,6 +385,13 @@ fn take() -> Take {
         started_ns: NOW,
         accepted_ns: Some(Timestamp::from_nanos(3)),
         finished_ns: None,
+        date: Some(RigDate {
+            timescale: TimeScale(7),
+            rig_time_ns: NOW,
+            utc_ns: Timestamp::from_nanos(1_900_000_000_000_000_000),
+            uncertainty_ns: Span::from_millis(8),
+            by: "browser at 10.0.0.7".into(),
+        }),
         complete: false,
     };
     let holes = vec![Hole::run(105, 2, "dropped"), Hole { last: Some(125), ..Hole::run(120, 3, "late") }];

@@ -167,7 +167,7 @@ impl<T: Clone> OrderQueue<T> {
         OrderRoster {
             orders: self.open_orders().cloned().collect(),
             commands: self.recent_commands.iter().cloned().collect(),
-            settings: Default::default(),
+            ..OrderRoster::default()
         }
     }
 }
