@@ -116,6 +116,8 @@ pub(crate) enum KeepKind {
     Roster,
     Orders,
     Note,
+    /// Whether the hub reaches the member that asks.
+    Reach,
 }
 
 impl fmt::Display for KeepKind {
@@ -124,6 +126,7 @@ impl fmt::Display for KeepKind {
             Self::Roster => "roster",
             Self::Orders => "orders",
             Self::Note => "note",
+            Self::Reach => "reach",
         })
     }
 }

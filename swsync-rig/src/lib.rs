@@ -48,6 +48,7 @@ mod placement;
 mod poll;
 mod presence;
 mod queries;
+mod reach;
 mod rig_date;
 mod session;
 pub mod settings;

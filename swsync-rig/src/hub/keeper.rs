@@ -55,7 +55,7 @@ pub(crate) enum Note {
 
 /// Keeps what others need to know. Dropping it ends that.
 pub(crate) struct Keeper {
-    _queryables: [Queryable<()>; 3],
+    _queryables: [Queryable<()>; 4],
     _follower: Follower,
 }
 
@@ -104,8 +104,13 @@ impl Keeper {
                 }
             }),
         )?;
+        let (keys, zenoh) = (shared.keys.clone(), router.zenoh().clone());
+        let reach = declare(
+            KeepKind::Reach,
+            Box::new(move |query, key| crate::reach::answer(query, key, &zenoh, &keys)),
+        )?;
         learn_from_others(shared, router);
-        Ok(Self { _queryables: [roster, orders, note], _follower: follower })
+        Ok(Self { _queryables: [roster, orders, note, reach], _follower: follower })
     }
 }
 

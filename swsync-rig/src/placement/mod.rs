@@ -35,8 +35,9 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 /// route to its queryable.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How often the query of a present device may end unanswered.
-const MAX_TRIES: u32 = 10;
+/// How often the query of a present device may end unanswered: for 3.4 s. It finds out within 2 s that a hub does not reach it
+/// ([`crate::reach`]).
+const MAX_TRIES: u32 = 17;
 
 /// How often a silent device that has the order is asked whether it is alive: orders can take long.
 const CHECK: Duration = Duration::from_millis(500);

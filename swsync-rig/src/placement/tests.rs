@@ -142,7 +142,7 @@ fn an_unanswered_query_is_repeated_but_not_for_ever() {
     }
     placement.handle_closed(&member("a"), now);
     let actions = placement.handle_timeout(placement.deadline());
-    assert_eq!(no_answer(&actions), [("a", "gave no answer, asked 10 times")]);
+    assert_eq!(no_answer(&actions), [("a", "gave no answer, asked 17 times")]);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::hub::{HubKind, Router, StartError};
 use crate::key_hint::key_hint;
 use crate::keys::{Member, QueryKind};
 use crate::message::Serves;
+use crate::reach::{self, ReachPolicy, Results};
 use crate::zenoh_config::{HUB_LEASE_MS, address_of, client_config};
 
 /// Longest pause between two searches.
@@ -64,6 +65,8 @@ pub(super) struct Worker {
     /// The host, for the token of a hub.
     host: Name,
     islands: Islands,
+    reach: ReachPolicy,
+    reach_results: Results,
     policy: HubPolicy,
     hub: Option<Hub>,
     /// `listen` is given, but names an address that this host does not have yet.
@@ -97,6 +100,8 @@ impl Worker {
             shared: Arc::clone(shared),
             host,
             islands: Islands::default(),
+            reach: ReachPolicy::new(),
+            reach_results: Results::new(),
             policy: HubPolicy::new(luck),
             hub: None,
             listens_later: false,
@@ -121,6 +126,7 @@ impl Worker {
             self.tend_link();
             self.tend_hub();
             self.tend_islands();
+            self.tend_reach();
             if self.confirm_at.is_some_and(|at| Instant::now() >= at) {
                 self.confirm_at = None;
                 self.shared.members.confirm();
@@ -428,6 +434,25 @@ impl Worker {
             }
         } else if let Err(error) = hub.router.announce(&self.shared.keys) {
             swsync_core::log::warn!(%error, "cannot tell the new addresses of the hub");
+        }
+    }
+
+    /// Has the hubs say whether they reach the devices of this session, and connects anew if one does not.
+    fn tend_reach(&mut self) {
+        let now = Instant::now();
+        let anew = self.reach_results.rx.try_iter().any(|missed| self.reach.handle_result(now, missed));
+        if anew {
+            swsync_core::log::warn!("a hub of the rig does not reach this device: it connects anew");
+            self.lose(now);
+            return;
+        }
+        let Some(zenoh) = self.shared.zenoh() else { return };
+        if self.reach.is_due(now, self.shared.hubs().into_iter().map(|hub| hub.id).collect()) {
+            let instance = &self.shared.instance;
+            let devices: Vec<_> = self.shared.devices.lock().keys().cloned().collect();
+            let member = |device| Member { device, instance: instance.clone() };
+            let members: Vec<_> = devices.into_iter().map(member).collect();
+            reach::ask(&zenoh, &self.shared.keys, &members, self.reach_results.tx.clone());
         }
     }
 
