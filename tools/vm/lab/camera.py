@@ -24,6 +24,7 @@ class UsbCamera:
         if not udev():
             pretend_udev()
         self.name = wait_for("libcamera to know the camera", lambda: known_to_libcamera() - before).pop()
+        settle()
 
     def is_there(self):
         return len(sh("ls /sys/class/video4linux", check=False).split()) >= 2 * (self.port + 1)
@@ -35,6 +36,8 @@ class UsbCamera:
         self.process.stdin.write(b"unplug\n")
         self.process.stdin.flush()
         wait_for_end(self.process)
+        wait_for("the kernel to let the camera go", lambda: not self.is_there())
+        settle()
 
 
 ENVIRONMENT = dict(os.environ, LD_PRELOAD=str(SCRATCH / "firmware_node.so"), LIBCAMERA_LOG_LEVELS="*:ERROR")
@@ -54,6 +57,12 @@ def start_udev():
 def udev():
     """The process of udev's daemon, if there is one."""
     return sh("pgrep -o systemd-udevd", check=False)
+
+
+def settle():
+    """Until udev has told of all that was plugged in and out."""
+    if udev():
+        sh("udevadm settle")
 
 
 def stop_udev():
@@ -78,6 +87,8 @@ def finished(process):
 
 
 def text(run):
+    if not run["frames"]:
+        return f"{run['ended']}, without a frame, after {run['ended_after_s']} s {run['messages']}"
     lost = re.search(r"lost=\(guint64\)(\d+)", run["stats"])
     copied = re.search(r"copied=\(guint64\)(\d+)", run["stats"])
     form = re.search(r"(image/jpeg|format=\(string\)\w+)", run["caps"])[1].removeprefix("format=(string)")
@@ -100,7 +111,7 @@ def compare(results, camera):
             tried = [finished(stream(f'{source} camera-name="{camera.name}"', caps)) for _ in range(3)]
             run = min(tried, key=lambda run: run["first_frame_s"] or float("inf"))
             ok = source != "swsyncsrc" or all(run["frames"] >= FRAMES and is_whole(run) for run in tried)
-            results.add(f"{source}, {format_name}", expected, text(run) if run["frames"] else run["ended"], ok, **run)
+            results.add(f"{source}, {format_name}", expected, text(run), ok, **run)
 
 
 def unplug(results, camera):
@@ -211,7 +222,7 @@ def isochronous(results, first):
             run = finished(stream(f'{source} camera-name="{camera.name}"', caps))
             ours = source == "swsyncsrc"
             ok = not ours or (run["frames"] >= FRAMES and is_whole(run))
-            results.add(f"{source}, isochronous endpoint, {format_name}", WHOLE if ours else "for comparison", text(run) if run["frames"] else run["ended"], ok, **run)
+            results.add(f"{source}, isochronous endpoint, {format_name}", WHOLE if ours else "for comparison", text(run), ok, **run)
     unplugged_while_streaming(results, camera, "swsyncsrc on-stall=restart", ", isochronous endpoint").unplug()
 
 
