@@ -248,20 +248,22 @@ class Check:
 
         said, good = self.set(page, "", None, "", "Lock 3A")
         locked = self.used(page, "exposure-time")
-        self.expect(f"lock 3A: {said!r}, {locked}", good and len(set(map(round, locked.values()))) == 1)
+        self.expect(f"lock 3A: {said!r}, {locked}", good and f"of {len(devices)} cameras report the change" in said and len(set(map(round, locked.values()))) == 1)
         page.fill("#preset-name", "noon")
         page.click("#settings button:has-text('Save')")
         page.wait_for_selector("#presets b:has-text('noon')", timeout=20_000)
+        self.expect(f"saving a preset: {page.inner_text('#settings-said')!r}", f"noon is saved: what {len(devices)} cameras used." in page.inner_text("#settings-said"))
         said, good = self.set(page, "", "exposure-time", "3000")
         self.expect(f"after lock 3A: {said!r}", good)
         page.select_option("#settings-to", "")
         page.click("#presets p:has-text('noon') button")
         wait_until(page, "[...document.querySelectorAll('#settings-said p')].some((line) => line.className !== 'faint')")
-        self.expect(f"the preset: {page.inner_text('#settings-said')!r}, {self.used(page, 'exposure-time')} for {locked}",
+        self.expect(f"applying a preset: {page.inner_text('#settings-said')!r}", re.search(rf"noon from frame \d+ on, for {len(devices)} cameras", page.inner_text("#settings-said")))
+        self.expect(f"the preset: {self.used(page, 'exposure-time')} for {locked}",
                     all(abs(value - locked[device]) < 100 for device, value in self.used(page, "exposure-time").items()))
         self.picture(page, "settings-preset-desk")
         said, good = self.set(page, "", None, "", "Unlock 3A")
-        self.expect(f"unlock 3A: {said!r}", good)
+        self.expect(f"unlock 3A: {said!r}", good and "Unlocked from frame" in said and f"{len(devices)} cameras" in said)
 
     def live(self, page):
         """Each device has a picture, and another one soon after."""

@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import urllib.request
 from pathlib import Path
 
@@ -419,6 +420,7 @@ def main():
                 PARTS[part](browser, args, wrong)
             except Exception as error:  # the other parts are tried all the same
                 wrong.append(f"{part}: {type(error).__name__}: {error}")
+                traceback.print_exc()
             print(f"--- {part}: {time.monotonic() - begun:.0f} s", flush=True)
             browser.close()
     for what in wrong:

@@ -22,6 +22,9 @@ let ahead = null;
 export const on = (kind, listener) => listeners[kind].push(listener);
 const tell = (kind, value) => listeners[kind].forEach((listener) => listener(value));
 
+/** Has an order drawn anew that is known already. */
+export const tellAgain = (order) => { if (state.orders.has(order)) tell("order", state.orders.get(order)); };
+
 export const isStale = () => performance.now() - heard > STALE || state.rig === null;
 export const silence = () => Math.round((performance.now() - heard) / 1000);
 export const serverNow = () => Date.now() + (ahead ?? 0);

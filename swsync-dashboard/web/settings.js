@@ -48,6 +48,15 @@ function troubles(device) {
 
 function outcome(change) {
   if (!change.devices) return [];
+  // A preset: only the names of devices, and in words what is not as it should be.
+  if (change.preset) {
+    const cameras = plural(change.devices.length, "camera");
+    return [change.frame ? `${change.preset} from frame ${change.frame} on, for ${cameras}.` : `${change.preset} is saved: what ${cameras} used.`, ...(change.problems || [])];
+  }
+  if (change.without_automatics) {
+    const without = change.without_automatics.length ? [`Without automatics, so as their pipelines say: ${change.without_automatics.join(", ")}.`] : [];
+    return [change.frame ? `Unlocked from frame ${change.frame} on: ${plural(change.devices.length, "camera")}.` : "Nothing was locked.", ...without, ...(change.problems || [])];
+  }
   const exact = change.devices.filter((device) => device.exact ?? (device.outcome && device.outcome.state === "seen" && device.outcome.first === device.outcome.frame)).length;
   const lines = [`From frame ${change.frame} on, ${exact} of ${plural(change.devices.length, "camera")} report the change.`];
   for (const device of change.devices) lines.push(...troubles(device).map((why) => `${device.device}: ${why}`));

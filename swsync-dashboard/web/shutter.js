@@ -1,7 +1,7 @@
 // The shutter: what it takes, whether it may, and what is under way.
 
 import { el, explain, plural, setText, timer } from "./text.js";
-import { api, isStale, on, rigNow, state } from "./rig.js";
+import { api, isStale, on, rigNow, state, tellAgain } from "./rig.js";
 
 const $ = (id) => document.getElementById(id);
 /** When the button was pressed, by order: for the time until the last picture is shown. */
@@ -153,6 +153,8 @@ async function press() {
     const [path, body] = request();
     const { order } = await api("POST", path, body);
     pressed.set(order, at);
+    // All of it may have been told before this answer came.
+    tellAgain(order);
   } catch (error) {
     // Devices that are not ready come as a document of their own.
     const unready = (error.devices || []).filter((device) => device.problems.length);

@@ -37,6 +37,9 @@ pub struct DemoArgs {
     /// photographs by itself.
     #[arg(long)]
     pub(super) dashboard: bool,
+    /// Do not open the page.
+    #[arg(long, requires = "dashboard")]
+    pub(super) no_open: bool,
     /// Where the page is.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", requires = "dashboard")]
     pub(super) listen: SocketAddr,

@@ -81,7 +81,7 @@ fn serve_page(args: &DemoArgs, rig: &mut DemoRig) -> anyhow::Result<ExitCode> {
     const LOOK: Duration = Duration::from_millis(500);
     println!("\nThe rig runs until Ctrl-C. Press the shutter on its page:");
     let mut page = rig.dashboard(args.listen)?;
-    let (mut ended, mut is_open) = (BTreeSet::new(), args.listen.port() == 0);
+    let (mut ended, mut is_open) = (BTreeSet::new(), args.no_open || args.listen.port() == 0);
     loop {
         // A device that is killed is something to look at, and not the end.
         if let Err(error) = rig.check_except(&mut ended) {
