@@ -30,7 +30,6 @@ mod swsyncgate;
 mod swsyncsink;
 #[cfg(any(feature = "libcamera", feature = "simulation"))]
 mod swsyncsrc;
-mod zenoh_threads;
 
 pub use clock::SwsyncClock;
 
@@ -38,7 +37,7 @@ use gst::glib;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     logging::init();
-    zenoh_threads::set();
+    swsync_rig::zenoh_threads::set();
     meta::register();
     swsyncclock::register(plugin)?;
     #[cfg(any(feature = "libcamera", feature = "simulation"))]

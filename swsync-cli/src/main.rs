@@ -59,6 +59,7 @@ fn command() -> clap::Command {
 }
 
 fn main() -> ExitCode {
+    swsync_client::zenoh_threads::set();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Err(error) = handover::run(arguments.get(1..).unwrap_or_default()) {
         return exit::report(Err(error.into()));

@@ -67,6 +67,8 @@ pub use request::{OrderRequest, RequestError};
 pub use rig::{CollectedPart, OrderingError, PATIENCE, Rig};
 pub use snapshot::{NoRigTime, RigSnapshot};
 pub use statuses::{StatusUpdate, Statuses};
+/// For programs to call first of all.
+pub use swsync_rig::zenoh_threads;
 pub use swsync_rig::{
     ControlError, DEFAULT_RIG, DeviceOutcome, DeviceReply, HubView, InView, PeekError, Presence, RigConfig,
     Session, StatusReport, Summary, default_device_id, host_name, key_file, settings, share,

@@ -24,6 +24,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    swsync_client::zenoh_threads::set();
     if manual::describe_if_asked(Cli::command) {
         return ExitCode::SUCCESS;
     }

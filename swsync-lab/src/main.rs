@@ -52,6 +52,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    swsync_rig::zenoh_threads::set();
     if manual::describe_if_asked(Cli::command) {
         return ExitCode::SUCCESS;
     }

@@ -23,7 +23,7 @@
 //! Start reading at `keys.rs` (what is where in Zenoh) and `hub/` (who connects to whom), then `link/` and `session.rs`, `membership.rs` (a
 //! device) and `placement/` (an order).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod camera_settings;
 mod config;
@@ -57,6 +57,7 @@ pub mod share;
 mod time_channel;
 mod tls;
 mod zenoh_config;
+pub mod zenoh_threads;
 
 pub use config::{DEFAULT_RIG, RigConfig, Search};
 pub use device_handler::{DeviceHandler, Reply};

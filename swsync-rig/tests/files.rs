@@ -20,17 +20,16 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rig is asked.
 const LASTS: Duration = Duration::from_secs(8);
 
-/// As many threads as a device's Zenoh has (`zenoh_threads.rs` of the plugin): what reads from a connection and what writes to it run at
-/// once.
-const THREADS: &str = "(rx: (worker_threads: 16), tx: (worker_threads: 16), net: (worker_threads: 8))";
-
 /// Set in the process with the rig: Zenoh reads the number of its threads when it starts.
 const CHILD: &str = "SWSYNC_TEST_REQUESTS";
 
 #[test]
 fn no_request_is_lost_in_a_rig_with_a_key_while_visitors_come_and_go() {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    let child = child.args(["requests_child", "--exact", "--nocapture"]).env("ZENOH_RUNTIME", THREADS);
+    // As many threads as a device has: what reads from a connection and what writes to it run at once.
+    let child = child
+        .args(["requests_child", "--exact", "--nocapture"])
+        .env(swsync_rig::zenoh_threads::VARIABLE, swsync_rig::zenoh_threads::THREADS);
     let ended = child.env(CHILD, "1").stdin(Stdio::null()).output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     println!("{out}");

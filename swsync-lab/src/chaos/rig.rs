@@ -171,11 +171,6 @@ impl Rig {
             .args(["setpriv", "--pdeathsig", "KILL", "--"])
             .arg(std::env::current_exe()?)
             .args(["chaos", "--observe", &self.setup.rig])
-            // Closing the connection to a device that was cut off blocks a thread of Zenoh's for 10 s, and it has few.
-            .env(
-                "ZENOH_RUNTIME",
-                "(rx: (worker_threads: 16), tx: (worker_threads: 16), net: (worker_threads: 8))",
-            )
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
