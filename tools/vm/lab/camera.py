@@ -19,12 +19,11 @@ class UsbCamera:
         self.port, self.ppm, self.endpoint = port, ppm, endpoint
         command = [sys.executable, str(HERE / "usb_camera.py"), str(SCRATCH / "picture.jpg"), str(ppm), f"lab{port}", str(port), endpoint]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE)
-        before = known_to_libcamera()
         wait_for("the camera's video devices", self.is_there)
         if not udev():
             pretend_udev()
-        self.name = wait_for("libcamera to know the camera", lambda: known_to_libcamera() - before).pop()
         settle()
+        self.name = wait_for("libcamera to know the camera", lambda: known_to_libcamera(port))
 
     def is_there(self):
         return len(sh("ls /sys/class/video4linux", check=False).split()) >= 2 * (self.port + 1)
@@ -43,10 +42,11 @@ class UsbCamera:
 ENVIRONMENT = dict(os.environ, LD_PRELOAD=str(SCRATCH / "firmware_node.so"), LIBCAMERA_LOG_LEVELS="*:ERROR")
 
 
-def known_to_libcamera():
-    """The ids of the USB cameras that libcamera lists."""
+def known_to_libcamera(port):
+    """The id of the USB camera at this port, if libcamera lists it. It may miss one for a moment when another is plugged in (EBUSY)."""
     listed = subprocess.run(["cam", "--list"], env=ENVIRONMENT, capture_output=True, text=True).stdout
-    return set(re.findall(r"\((LAB0[^)]*)\)", listed))
+    found = re.search(rf"\((LAB0-{port + 1}:[^)]*)\)", listed)
+    return found and found[1]
 
 
 def start_udev():
