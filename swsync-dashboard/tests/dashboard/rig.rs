@@ -11,6 +11,7 @@ use image::RgbImage;
 use swsync_cli::testing::{device_take, frame, status};
 use swsync_core::exchanges::{ClockExchange, ClockExchanges};
 use swsync_core::grid::FrameGrid;
+use swsync_core::message::TimeScale;
 use swsync_core::name::Name;
 use swsync_core::order::{
     Acknowledgement, Answer, CommandOutcome, FrameOutcome, FrameRun, Order, OrderCommand, OrderRoster,
@@ -25,6 +26,9 @@ use swsync_rig::{DeviceHandler, Membership, Reply, RigConfig, Session, key_file}
 use tempfile::TempDir;
 
 static RIGS: AtomicU32 = AtomicU32::new(0);
+
+/// That of each device, as its status and its answers say.
+const TIMESCALE: TimeScale = TimeScale(7);
 
 fn grid() -> FrameGrid {
     FrameGrid::new(30, 1).unwrap()
@@ -129,7 +133,7 @@ impl DeviceHandler for Handler {
         let clock = status.clock.as_mut().unwrap();
         clock.rig_time_ns = now;
         let least_delay_ns = Span::from_micros(900);
-        clock.source = Some(TimeSource { stratum: 1, leader: 1, timescale: 7, least_delay_ns });
+        clock.source = Some(TimeSource { stratum: 1, leader: 1, timescale: TIMESCALE.0, least_delay_ns });
         status.date = self.date.lock().unwrap().clone();
         status.open.clear();
         let frames = status.frames.as_mut().unwrap();
@@ -178,7 +182,7 @@ impl Handler {
             frames,
             unnumbered: None,
             unfinished: None,
-            basis: TimeBasis { rate: Some(grid()), timescale: None },
+            basis: TimeBasis { rate: Some(grid()), timescale: Some(TIMESCALE) },
         }
     }
 }
