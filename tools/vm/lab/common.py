@@ -1,5 +1,6 @@
 """What the tests in the virtual machine share: commands, network namespaces, devices, true errors of clocks, results."""
 
+import atexit
 import json
 import os
 import pathlib
@@ -43,7 +44,6 @@ def wait_for(what, condition, seconds=30.0):
     end, host_end = time.monotonic() + seconds, host_time() + seconds
     while not (answer := condition()):
         if time.monotonic() > end and host_time() > host_end:
-            keep_logs()
             sys.exit(f"waited {seconds:.0f} s in vain for: {what}")
         time.sleep(0.1)
     return answer
@@ -64,8 +64,9 @@ def wait_for_frames(names, prefix="", seconds=60.0):
     wait_for(f"frames of {', '.join(names)}", have, seconds)
 
 
+@atexit.register
 def keep_logs():
-    """What processes said, for whoever looks for the reason of a failure."""
+    """What processes said, for whoever looks for the reason of a failure: however the test ends."""
     for log in SCRATCH.glob("*.log"):
         (pathlib.Path(os.environ["SWSYNC_VM_OUT"]) / log.name).write_text(log.read_text(errors="replace")[-20000:])
 
@@ -83,7 +84,6 @@ class Results:
         print(f"{uptime() / 1e9:6.1f} s {'ok  ' if ok else 'FAIL'} {self.name}: {fault}: {observed}" + ("" if ok else f"\n     expected: {expected}"), flush=True)
 
     def end(self):
-        keep_logs()
         sys.exit(0 if self.rows and all(row["ok"] for row in self.rows) else 1)
 
 
@@ -122,7 +122,6 @@ class Device:
     def wait_until_synced(self, seconds=60.0):
         def is_synced():
             if self.process.poll() is not None:
-                keep_logs()
                 sys.exit(f"{self.name} ended:\n{self.log.read_text()[-1500:]}\n" + "\n".join(self.notes()[-5:]))
             return self.state() in ("synced", "leader", "leading")
 

@@ -1,6 +1,7 @@
 """A device with too little of something: processors, memory, a quick disk. Are dropped frames named, and does the clock hold?"""
 
 import json
+import pathlib
 import subprocess
 import time
 
@@ -70,6 +71,8 @@ class Rig:
     def count(name, device):
         """Frames saved, frames that take.json names as missing, and why."""
         folder = f"{'/mnt/takes' if device == 'client' else SCRATCH / 'takes'}/{name}/{device}"
+        if not pathlib.Path(folder, "take.json").exists():
+            return 0, 0, {"it left no take"}
         frames = [json.loads(line) for line in open(f"{folder}/frames.jsonl")]
         holes = json.load(open(f"{folder}/take.json")).get("holes", [])
         return len(frames), sum(hole["count"] for hole in holes), {hole.get("why", "?") for hole in holes}
