@@ -45,13 +45,50 @@ pub(crate) struct Reached {
     pub reached: bool,
 }
 
-/// Answers the query of a member, at the hub whose router is `zenoh`.
-pub(crate) fn answer(query: Query, key: &str, zenoh: &zenoh::Session, keys: &Keys) {
+/// What became of a hub's query to the member that asked it. `reached`: `None` if that is not known.
+pub(crate) struct Verdict {
+    query: Query,
+    key: String,
+    reached: Option<bool>,
+}
+
+/// A thread that tells members the verdicts on them, until nobody can send it one.
+///
+/// It is needed as Zenoh (1.10.2) may end a query with its routing tables locked, when a device goes that was asked. Whoever replied to
+/// another one in that moment, or dropped one, would wait for ever, and the hub with it.
+pub(crate) fn start_answering() -> Sender<Verdict> {
+    let (tx, rx) = mpsc::channel();
+    let answer = move || {
+        for Verdict { query, key, reached } in rx {
+            if let Some(reached) = reached {
+                respond(&query, &key, encode(&Reached { reached }));
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("swsync-reach".into()).spawn(answer);
+    thread.expect("the system has room for one more thread");
+    tx
+}
+
+/// Has the query of a member answered, at the hub whose router is `zenoh`.
+pub(crate) fn answer(
+    query: Query,
+    key: &str,
+    zenoh: &zenoh::Session,
+    keys: &Keys,
+    verdicts: &Sender<Verdict>,
+) {
     let Some(Ok(member)) = query.payload().map(|payload| decode_request::<Member>(&payload.to_bytes()))
     else {
         return;
     };
-    let trial = Trial { query, key: key.to_owned(), begun: Instant::now(), reached: AtomicBool::new(false) };
+    let verdict = Verdict { query, key: key.to_owned(), reached: None };
+    let trial = Trial {
+        verdict: Some(verdict),
+        verdicts: verdicts.clone(),
+        begun: Instant::now(),
+        reached: AtomicBool::new(false),
+    };
     let asked = zenoh
         .get(keys.query(&member, QueryKind::Status))
         .consolidation(ConsolidationMode::None)
@@ -69,8 +106,9 @@ pub(crate) fn answer(query: Query, key: &str, zenoh: &zenoh::Session, keys: &Key
 
 /// A hub's query to a member. It is dropped when it ends.
 struct Trial {
-    query: Query,
-    key: String,
+    /// Taken when it is dropped.
+    verdict: Option<Verdict>,
+    verdicts: Sender<Verdict>,
     begun: Instant,
     reached: AtomicBool,
 }
@@ -78,8 +116,9 @@ struct Trial {
 impl Drop for Trial {
     fn drop(&mut self) {
         let reached = self.reached.load(Ordering::Relaxed);
-        if reached || self.begun.elapsed() < AT_ONCE {
-            respond(&self.query, &self.key, encode(&Reached { reached }));
+        let reached = (reached || self.begun.elapsed() < AT_ONCE).then_some(reached);
+        if let Some(verdict) = self.verdict.take() {
+            let _ = self.verdicts.send(Verdict { reached, ..verdict }); // the thread lives as long as this sender
         }
     }
 }
@@ -185,6 +224,8 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::ManuallyDrop;
+
     use super::*;
 
     fn hubs(names: &[&str]) -> BTreeSet<Name> {
@@ -202,42 +243,53 @@ mod tests {
         let keys = Keys::new(&config.rig);
         let router = crate::zenoh_config::router_config(&config, &config.listen, &[]).unwrap();
         let router = zenoh::open(router).wait().unwrap();
-        let (hub, hub_keys) = (router.clone(), keys.clone());
+        // Never closed: closing would wait for ever, rather than the test fail, where the hub does.
+        let (router, hub, hub_keys) = (ManuallyDrop::new(router.clone()), router, keys.clone());
         let key = keys.keep(&Name::new(router.zid().to_string()).unwrap(), KeepKind::Reach);
-        let own_key = key.clone();
-        let _keeper = router
-            .declare_queryable(key)
-            .callback(move |query| answer(query, &own_key, &hub, &hub_keys))
-            .wait()
-            .unwrap();
-        let client = zenoh::open(crate::zenoh_config::client_config(free, None).unwrap()).wait().unwrap();
+        let (own_key, verdicts) = (key.clone(), start_answering());
+        let answer = move |query| answer(query, &own_key, &hub, &hub_keys, &verdicts);
+        router.declare_queryable(key).callback(answer).background().wait().unwrap();
+        let open = || zenoh::open(crate::zenoh_config::client_config(free, None).unwrap()).wait().unwrap();
+        let client = ManuallyDrop::new(open());
         let member =
             |device| Member { device: Name::new(device).unwrap(), instance: Name::new("1").unwrap() };
         let own_key = keys.query(&member("there"), QueryKind::Status);
-        let _there = client
-            .declare_queryable(keys.queries(&member("there")))
-            .callback(move |query| respond(&query, &own_key, Vec::new()))
-            .wait()
-            .unwrap();
+        let queries = client.declare_queryable(keys.queries(&member("there")));
+        queries.callback(move |query| respond(&query, &own_key, Vec::new())).background().wait().unwrap();
         let Results { tx, rx } = Results::new();
-        let result = |members: &[Member]| {
+        let result = || rx.recv_timeout(Duration::from_secs(20)).expect("hubs answer, or the query ends");
+        let asked = |members: &[Member]| {
             ask(&client, &keys, members, tx.clone());
-            rx.recv().unwrap()
+            result()
         };
-        assert!(!result(&[member("there")]));
+        assert!(!asked(&[member("there")]));
         let begun = Instant::now();
-        assert!(result(&[member("lost")]) && begun.elapsed() < AT_ONCE);
-        assert!(result(&[member("there"), member("lost")]));
+        assert!(asked(&[member("lost")]) && begun.elapsed() < AT_ONCE);
+        assert!(asked(&[member("there"), member("lost")]));
         // One that says nothing may be slow, and connecting anew would not help it.
-        let (tx_query, _queries) = mpsc::channel();
-        let _slow = client
+        let (slow, (tx_query, queries)) = (open(), mpsc::channel());
+        let _slow = slow
             .declare_queryable(keys.queries(&member("slow")))
             .callback(move |query| {
                 let _ = tx_query.send(query);
             })
             .wait()
             .unwrap();
-        assert!(!result(&[member("slow")]));
+        let begun = Instant::now();
+        while asked(&[member("slow")]) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the hub hears of it");
+        }
+        // It goes while it is asked. The hub goes on.
+        for _ in 0..20 {
+            ask(&client, &keys, &[member("slow")], tx.clone());
+        }
+        let unanswered: Vec<_> = queries.iter().take(21).collect();
+        slow.close().wait().unwrap();
+        drop(unanswered);
+        for _ in 0..20 {
+            result();
+        }
+        assert!(!asked(&[member("there")]));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::link::{Follower, Shared};
 use crate::members::Members;
 use crate::message::{Forget, Roster};
 use crate::queries::respond;
+use crate::reach;
 
 /// How long an order for some devices is kept for those among them that are away.
 const KEEP: Duration = Duration::from_secs(600);
@@ -104,10 +105,10 @@ impl Keeper {
                 }
             }),
         )?;
-        let (keys, zenoh) = (shared.keys.clone(), router.zenoh().clone());
+        let (keys, zenoh, verdicts) = (shared.keys.clone(), router.zenoh().clone(), reach::start_answering());
         let reach = declare(
             KeepKind::Reach,
-            Box::new(move |query, key| crate::reach::answer(query, key, &zenoh, &keys)),
+            Box::new(move |query, key| reach::answer(query, key, &zenoh, &keys, &verdicts)),
         )?;
         learn_from_others(shared, router);
         Ok(Self { _queryables: [roster, orders, note, reach], _follower: follower })
