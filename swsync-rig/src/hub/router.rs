@@ -31,7 +31,7 @@ pub(crate) enum StartError {
 }
 
 impl Router {
-    /// Starts a hub. It links with the hubs at `others`.
+    /// Starts a hub. It links with the hubs at `others`, of which some may be addresses of this one.
     pub(crate) fn start(
         config: &RigConfig,
         keys: &Keys,
@@ -42,12 +42,14 @@ impl Router {
         let fail = |source| StartError::Control(ControlError::zenoh("run a hub", source));
         let started_with = usable_addresses();
         let listening = listen_endpoints(config)?;
-        let zenoh = zenoh::open(router_config(config, &listening, others).map_err(StartError::Control)?)
+        let addresses = announced(&listening);
+        let others: Vec<_> = others.iter().filter(|other| !addresses.contains(other)).copied().collect();
+        let zenoh = zenoh::open(router_config(config, &listening, &others).map_err(StartError::Control)?)
             .wait()
             .map_err(fail)?;
         let id = Name::new(zenoh.zid().to_string()).expect("a Zenoh id is hexadecimal");
         let (instance, place) = (instance.clone(), place.clone());
-        let token = HubToken { id, kind, instance, place, addresses: announced(&listening) };
+        let token = HubToken { id, kind, instance, place, addresses };
         let presence = zenoh.liveliness().declare_token(keys.hub(&token)).wait().map_err(fail)?;
         swsync_core::log::info!(%token, "a hub of the rig runs here");
         Ok(Self { zenoh, token, listening, started_with, presence: Some(presence) })

@@ -18,6 +18,7 @@ use swsync_core::name::{DeviceId, Name};
 use zenoh::Wait;
 use zenoh::sample::{Sample, SampleKind};
 
+use crate::host;
 use crate::hub::HubToken;
 use crate::keys::Keys;
 use crate::members::Members;
@@ -84,6 +85,8 @@ struct State {
     held: Vec<Arc<Slot>>,
     /// The hubs that are seen through the connection.
     hubs: BTreeMap<Name, HubToken>,
+    /// When the last one went, in [`host::uptime`].
+    hub_gone_at: Option<Duration>,
     /// Where hubs were, also those that are gone: the last ones.
     known: Vec<SocketAddr>,
     watchers: Vec<Watcher>,
@@ -267,6 +270,12 @@ impl Shared {
         self.state.lock().hubs.values().cloned().collect()
     }
 
+    /// Whether another hub is seen than the one here, or one has gone since `begun`, in [`host::uptime`].
+    fn had_other_hubs(&self, begun: Duration) -> bool {
+        let state = self.state.lock();
+        state.hubs.len() > 1 || state.hub_gone_at >= Some(begun)
+    }
+
     /// The hubs that are seen, once there is one, or at `deadline`.
     pub(crate) fn wait_for_hubs(&self, deadline: Instant) -> Vec<HubToken> {
         let mut state = self.state.lock();
@@ -329,6 +338,7 @@ impl Shared {
             // One whose addresses have changed has another token.
             if state.hubs.get(&token.id) == Some(&token) {
                 state.hubs.remove(&token.id);
+                state.hub_gone_at = Some(host::uptime());
             }
         } else if state.hubs.len() < MAX_HUBS {
             state.remember(&token.addresses);

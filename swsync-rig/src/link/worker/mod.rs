@@ -43,6 +43,10 @@ const LOST: Duration = Duration::from_secs(1);
 /// How long after a new connection all tokens have come through it.
 const TOKENS: Duration = Duration::from_secs(1);
 
+/// How long a connection may show no hub, of which there is one at its other end at least. A Zenoh router (1.10.2) that is closed keeps
+/// connections that it accepts in that moment, and serves them no more.
+const HUBLESS: Duration = Duration::from_secs(3);
+
 /// How long a search is in vain before the reason is looked for, and how often.
 const HINT: Duration = Duration::from_secs(3);
 const HINT_AGAIN: Duration = Duration::from_secs(60);
@@ -76,6 +80,8 @@ pub(super) struct Worker {
     left_alone: BTreeMap<SocketAddr, Instant>,
     /// Where the connection goes.
     linked_to: Option<SocketAddr>,
+    /// Since when no hub is seen through it.
+    hubless_since: Option<Instant>,
     search_at: Instant,
     pause: Duration,
     confirm_at: Option<Instant>,
@@ -108,6 +114,7 @@ impl Worker {
             addresses_at: now + LOOK_AT_ADDRESSES,
             left_alone: BTreeMap::new(),
             linked_to: None,
+            hubless_since: None,
             search_at: now,
             pause: Duration::ZERO,
             confirm_at: None,
@@ -123,6 +130,7 @@ impl Worker {
     /// The thread's loop.
     pub(super) fn run(mut self) {
         while !self.shared.state.lock().stop {
+            let (begun, hub) = (host::uptime(), self.hub_id());
             self.tend_link();
             self.tend_hub();
             self.tend_islands();
@@ -132,6 +140,11 @@ impl Worker {
                 self.shared.members.confirm();
             }
             self.rest();
+            let took = host::uptime().saturating_sub(begun);
+            // Nothing of this takes so long where a hub runs all the while.
+            if took >= STOOD_STILL && hub.is_some() && hub == self.hub_id() {
+                self.handle_standstill(begun);
+            }
         }
         let (zenoh, held) = {
             let mut state = self.shared.state.lock();
@@ -148,29 +161,28 @@ impl Worker {
     }
 
     /// Waits until there may be something to do.
-    fn rest(&mut self) {
-        let begun = host::uptime();
-        {
-            let mut state = self.shared.state.lock();
-            if !state.stop && !state.invited {
-                let _ = self.shared.changed.wait_for(&mut state, TICK);
-            }
-        }
-        let rested = host::uptime().saturating_sub(begun);
-        if rested >= STOOD_STILL {
-            self.handle_standstill(rested);
+    fn rest(&self) {
+        let mut state = self.shared.state.lock();
+        if !state.stop && !state.invited {
+            let _ = self.shared.changed.wait_for(&mut state, TICK);
         }
     }
 
-    /// Handles that this process has stood still: it hung, was stopped, or its board slept. The other hubs have forgotten what they knew
+    /// The id of the hub here.
+    fn hub_id(&self) -> Option<Name> {
+        self.hub.as_ref().map(|hub| hub.router.token().id.clone())
+    }
+
+    /// Handles that this process has stood still since `begun`: it hung, was stopped, or its board slept. The other hubs have forgotten what they knew
     /// from the one here, and it would not tell them again: Zenoh's routers (1.10.2) take one that comes in the moment that it goes for one
     /// that has stayed. So it stops. Another one starts, here or elsewhere, if one is wanted.
-    fn handle_standstill(&mut self, rested: Duration) {
-        if self.shared.hubs().len() < 2 {
+    fn handle_standstill(&mut self, begun: Duration) {
+        // One that has gone may be seen as gone by now.
+        if !self.shared.had_other_hubs(begun) {
             return;
         }
         let Some(hub) = self.hub.take() else { return };
-        swsync_core::log::warn!(?rested, "this process stood still: the hub here stops");
+        swsync_core::log::warn!("this process stood still: the hub here stops");
         let now = Instant::now();
         // The one that the user has asked for starts anew in any case.
         self.listens_later = hub.router.token().kind == HubKind::Fixed;
@@ -194,7 +206,9 @@ impl Worker {
         let zenoh = self.shared.zenoh();
         if let Some(zenoh) = &zenoh {
             let info = zenoh.info();
-            if info.routers_zid().wait().next().is_some() || info.peers_zid().wait().next().is_some() {
+            let is_connected =
+                info.routers_zid().wait().next().is_some() || info.peers_zid().wait().next().is_some();
+            if is_connected && !self.is_hubless(now) {
                 return;
             }
             self.lose(now);
@@ -207,6 +221,15 @@ impl Worker {
             self.pause = (self.pause * 2).clamp(TICK, MAX_PAUSE);
             self.search_at = Instant::now() + self.pause;
         }
+    }
+
+    /// Whether there is no hub behind the connection. A session that may run one does so then.
+    fn is_hubless(&mut self, now: Instant) -> bool {
+        if self.shared.role == SessionRole::Resident || !self.shared.state.lock().hubs.is_empty() {
+            self.hubless_since = None;
+            return false;
+        }
+        now >= *self.hubless_since.get_or_insert(now) + HUBLESS
     }
 
     /// Says why nothing is found, if it is for lack of the rig's key.
@@ -227,7 +250,9 @@ impl Worker {
         swsync_core::log::info!("the connection to the hub is lost");
         let lost = {
             let mut state = self.shared.state.lock();
-            state.hubs.clear();
+            if std::mem::take(&mut state.hubs).len() > 1 {
+                state.hub_gone_at = Some(host::uptime());
+            }
             state.tell(LinkEvent::Lost);
             state.zenoh.take()
         };
@@ -341,7 +366,7 @@ impl Worker {
             }
         }
         swsync_core::log::debug!(%address, "connected to a hub");
-        self.linked_to = Some(address);
+        (self.linked_to, self.hubless_since) = (Some(address), None);
         shared.state.lock().tell(LinkEvent::Linked);
         shared.changed.notify_all();
         self.pause = Duration::ZERO;
@@ -394,6 +419,9 @@ impl Worker {
         let others: Vec<_> = self.shared.state.lock().known.clone();
         let place = self.shared.devices.lock().keys().next().unwrap_or(&self.host).clone();
         let place = (&self.shared.instance, &place);
+        // Whoever has it start: it listens where the user has said.
+        let is_fixed = kind == HubKind::Auto && !self.shared.config.listen.is_empty();
+        let kind = if is_fixed { HubKind::Fixed } else { kind };
         match Router::start(&self.shared.config, &self.shared.keys, kind, place, &others) {
             Ok(router) => {
                 let keeper = Keeper::start(&self.shared, &router)?;
