@@ -290,6 +290,38 @@ fn caps_change_while_playing() {
 }
 
 #[test]
+fn caps_may_change_in_any_moment() {
+    let sink = "fakesink sync=false async=false";
+    let pipeline = Pipeline::launch(&format!(
+        "{LEADER} {SIMULATED} s.src ! capsfilter name=f ! {sink} name=a  s.src_0 ! capsfilter name=g ! {sink} name=b"
+    ));
+    let change = |filter: &str, width: i32| {
+        let caps =
+            format!("video/x-raw,width={width},height=120,framerate=45/1").parse::<gst::Caps>().unwrap();
+        pipeline.element(filter).set_property("caps", caps);
+    };
+    change("f", 160);
+    change("g", 160);
+    let ends = [probe(&pipeline, "a"), probe(&pipeline, "b")];
+    pipeline.reach(gst::State::Playing);
+    // While a frame is pushed, while downstream is asked, and while the camera is started again.
+    for round in 0..24_u32 {
+        let (filter, end) = if round % 2 == 0 { ("f", &ends[0]) } else { ("g", &ends[1]) };
+        next(end);
+        std::thread::sleep(Duration::from_micros(u64::from(round) * 100));
+        change(filter, 320);
+        change(filter, if round % 3 == 0 { 320 } else { 160 });
+    }
+    change("f", 320);
+    change("g", 160);
+    for (end, width) in ends.iter().zip([320, 160]) {
+        std::iter::repeat_with(|| next(end)).find(|frame| frame.size() == width * 120 * 3 / 2).unwrap();
+    }
+    let error = pipeline.bus().timed_pop_filtered(gst::ClockTime::ZERO, &[gst::MessageType::Error]);
+    assert!(error.is_none(), "{error:?}");
+}
+
+#[test]
 fn fifty_starts_and_stops() {
     let Some(_guard) = virtual_camera() else { return };
     let pipeline = Pipeline::launch(

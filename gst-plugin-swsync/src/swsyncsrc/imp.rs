@@ -41,6 +41,8 @@ pub struct SwsyncSrc {
     pub(super) control: Control,
     /// Pads or downstream have changed: streams are to be negotiated.
     pub(super) reconfigure: AtomicBool,
+    /// The streaming thread is at it.
+    pub(super) negotiating: AtomicBool,
     /// Waits of the element itself.
     pub(super) sleeper: Mailbox<()>,
     #[cfg(feature = "simulation")]
@@ -72,6 +74,7 @@ impl ObjectSubclass for SwsyncSrc {
             known: Mutex::default(),
             control: Control::default(),
             reconfigure: AtomicBool::new(true),
+            negotiating: AtomicBool::new(false),
             sleeper: Mailbox::default(),
             #[cfg(feature = "simulation")]
             faults: Mutex::default(),

@@ -49,6 +49,18 @@ impl SwsyncSrc {
         if !self.reconfigure.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.negotiating.store(true, Ordering::Release);
+        let negotiated = self.negotiate_anew();
+        self.negotiating.store(false, Ordering::Release);
+        negotiated
+    }
+
+    /// Whether downstream has been, or will be, asked what it takes: what does not fit until then is no error.
+    pub(super) fn is_negotiating(&self) -> bool {
+        self.reconfigure.load(Ordering::Acquire) || self.negotiating.load(Ordering::Acquire)
+    }
+
+    fn negotiate_anew(&self) -> Result<(), gst::ErrorMessage> {
         let mut state = self.state.lock();
         if matches!(*state, State::Lost { .. }) {
             // Not before the camera is back.
@@ -56,9 +68,9 @@ impl SwsyncSrc {
         }
         self.reconfigure.store(false, Ordering::Release);
         let streams = match &mut *state {
-            State::Opened { camera, .. } => self.plan(&mut **camera)?,
+            State::Opened { camera, .. } => self.plan_twice(&mut **camera)?,
             State::Streaming { camera, streams, .. } => {
-                let planned = self.plan(camera.camera())?;
+                let planned = self.plan_twice(camera.camera())?;
                 if planned == *streams {
                     return Ok(());
                 }
@@ -104,6 +116,12 @@ impl SwsyncSrc {
         let latency = gst::message::Latency::builder().src(&*self.obj()).build();
         // It fails without a bus, and then nobody listens.
         let _ = self.obj().post_message(latency);
+    }
+
+    /// The streams that downstream wants. It is asked again if its answer does not fit the camera: a filter that is changed in the middle
+    /// of an answer takes nothing.
+    fn plan_twice(&self, camera: &mut dyn Camera) -> Result<Streams, gst::ErrorMessage> {
+        self.plan(camera).or_else(|_| self.plan(camera))
     }
 
     /// The streams that downstream wants. All have the frame rate of the first.

@@ -141,6 +141,7 @@ mod imp {
 
     use parking_lot::Mutex;
 
+    use super::super::SwsyncSrc;
     use super::super::category::CAT;
     use super::super::picture_layout::PictureLayout;
     use super::pad_queue::PadQueue;
@@ -296,6 +297,8 @@ mod imp {
             match result {
                 // Not linked yet, or no more: that may change.
                 Ok(_) | Err(gst::FlowError::NotLinked) => return,
+                // Its new format comes.
+                Err(gst::FlowError::NotNegotiated) if self.is_negotiating() => return,
                 Err(gst::FlowError::Flushing) => {}
                 Err(gst::FlowError::Eos) => self.queue.end(),
                 Err(error) => {
@@ -305,6 +308,11 @@ mod imp {
                 }
             }
             let _ = pad.pause_task();
+        }
+
+        fn is_negotiating(&self) -> bool {
+            let source = self.obj().parent_element().and_downcast::<SwsyncSrc>();
+            source.is_some_and(|source| source.imp().is_negotiating()) || self.queue.has_format()
         }
 
         fn post_error(&self, error: gst::FlowError) {
@@ -384,6 +392,11 @@ mod pad_queue {
                 state.take_frames_and_events()
             };
             drop(dropped);
+        }
+
+        /// Whether a format is to be passed on yet.
+        pub fn has_format(&self) -> bool {
+            self.state.lock().items.iter().any(|item| matches!(item, Item::Format(_)))
         }
 
         /// Appends a format or an event.

@@ -76,7 +76,11 @@ impl SwsyncSrc {
         self.monitor(InterruptionMonitor::note_push);
         let pushed = self.push(&delivery.pads, pictures);
         self.monitor(InterruptionMonitor::note_pushed);
-        pushed.inspect_err(|error| self.report_flow_error(*error))
+        match pushed {
+            // It wants another format since it was asked last. As GstBaseSrc does.
+            Err(gst::FlowError::NotNegotiated) if self.is_negotiating() => Ok(()),
+            pushed => pushed.inspect_err(|error| self.report_flow_error(*error)),
+        }
     }
 
     /// Says that downstream takes no more, unless that is in order.
