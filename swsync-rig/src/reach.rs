@@ -1,9 +1,9 @@
 //! Whether all hubs reach a member, and what is done if one does not.
 //!
 //! Zenoh's routers (1.10.2) lose what one of them has declared if others go and come before they have worked their trees out anew: after
-//! 0.2 s by themselves, 0.02 s as built here (`.cargo/config.toml`). A member is seen then through one hub, and cannot be asked through another. Only the hub concerned can tell.
-//! So members ask all hubs, after each change among them and now and then, whether they are reached. One that is not, twice in a row,
-//! connects anew, and so declares all that it has again.
+//! 0.2 s by themselves, 0.02 s as built here (`.cargo/config.toml`). A member is seen then through one hub, and cannot be asked through
+//! another. Only the hub concerned can tell. So members ask all hubs, after each change among them and now and then, whether they are
+//! reached. One that is not, twice in a row, connects anew, and so declares all that it has again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

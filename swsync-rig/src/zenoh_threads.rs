@@ -1,11 +1,10 @@
 //! Gives Zenoh threads enough that a lost device does not hang the connections to the others.
 //!
 //! Zenoh closes a connection 10 s after it last heard anything through it. If the other device has lost its network, what was sent to it
-//! is not acknowledged. Zenoh's sockets have SO_LINGER set, so that close() then blocks its thread for another 10 s, or 1 s as
-//! built here (`.cargo/config.toml`). By default Zenoh
-//! receives with two threads, and sends with one. Two devices that are lost at once, each of which blocks one, hang the control plane
-//! of all others for 10 s: no status, no answers to orders, no adverts of who leads. `swsync lab chaos --faults partition` shows it. So does
-//! a command that watches a take when the hub loses its power to which it is connected.
+//! is not acknowledged. Zenoh's sockets have SO_LINGER set, so that close() then blocks its thread for another 10 s, or 1 s as built
+//! here (`.cargo/config.toml`). By default Zenoh receives with two threads, and sends with one. Two devices that are lost at once, each of which
+//! blocks one, hang the control plane of all others for so long: no status, no answers to orders, no adverts of who leads. `swsync lab
+//! chaos --faults partition` shows it. So does a command that watches a take when the hub loses its power to which it is connected.
 
 use std::ffi::OsStr;
 

@@ -41,7 +41,7 @@ pub struct SwsyncSrc {
     pub(super) control: Control,
     /// Pads or downstream have changed: streams are to be negotiated.
     pub(super) reconfigure: AtomicBool,
-    /// The streaming thread is at it.
+    /// The streaming thread negotiates just now.
     pub(super) negotiating: AtomicBool,
     /// Waits of the element itself.
     pub(super) sleeper: Mailbox<()>,

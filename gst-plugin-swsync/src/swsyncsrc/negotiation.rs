@@ -55,11 +55,12 @@ impl SwsyncSrc {
         negotiated
     }
 
-    /// Whether downstream has been, or will be, asked what it takes: what does not fit until then is no error.
+    /// Whether downstream is being asked what it takes, or will be before the next frame. That it refuses a frame until then is no error.
     pub(super) fn is_negotiating(&self) -> bool {
         self.reconfigure.load(Ordering::Acquire) || self.negotiating.load(Ordering::Acquire)
     }
 
+    /// What [`negotiate`](Self::negotiate) does if something has changed.
     fn negotiate_anew(&self) -> Result<(), gst::ErrorMessage> {
         let mut state = self.state.lock();
         if matches!(*state, State::Lost { .. }) {
@@ -118,8 +119,8 @@ impl SwsyncSrc {
         let _ = self.obj().post_message(latency);
     }
 
-    /// The streams that downstream wants. It is asked again if its answer does not fit the camera: a filter that is changed in the middle
-    /// of an answer takes nothing.
+    /// The streams that downstream wants. It is asked once more if its answer does not fit the camera: that of a capsfilter whose
+    /// caps are set while it answers is EMPTY.
     fn plan_twice(&self, camera: &mut dyn Camera) -> Result<Streams, gst::ErrorMessage> {
         self.plan(camera).or_else(|_| self.plan(camera))
     }

@@ -297,7 +297,7 @@ mod imp {
             match result {
                 // Not linked yet, or no more: that may change.
                 Ok(_) | Err(gst::FlowError::NotLinked) => return,
-                // Its new format comes.
+                // The frame is of the old format, and the new one is on its way.
                 Err(gst::FlowError::NotNegotiated) if self.is_negotiating() => return,
                 Err(gst::FlowError::Flushing) => {}
                 Err(gst::FlowError::Eos) => self.queue.end(),

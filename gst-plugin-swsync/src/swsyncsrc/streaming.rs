@@ -77,7 +77,7 @@ impl SwsyncSrc {
         let pushed = self.push(&delivery.pads, pictures);
         self.monitor(InterruptionMonitor::note_pushed);
         match pushed {
-            // It wants another format since it was asked last. As GstBaseSrc does.
+            // Downstream has asked for another format since it was last asked: the frame is dropped, as GstBaseSrc does.
             Err(gst::FlowError::NotNegotiated) if self.is_negotiating() => Ok(()),
             pushed => pushed.inspect_err(|error| self.report_flow_error(*error)),
         }

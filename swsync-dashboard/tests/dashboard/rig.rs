@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 static RIGS: AtomicU32 = AtomicU32::new(0);
 
-/// That of each device, as its status and its answers say.
+/// The time scale of each device, in its status and in its answers.
 const TIMESCALE: TimeScale = TimeScale(7);
 
 fn grid() -> FrameGrid {

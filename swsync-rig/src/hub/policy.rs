@@ -18,8 +18,9 @@ const HUBLESS_SPREAD: Duration = Duration::from_secs(2);
 /// How long there must be too many hubs before one stops: hubs that have just met may part again.
 const SURPLUS: Duration = Duration::from_secs(5);
 
-/// How long after a hub has gone another one is asked for. Zenoh's routers (1.10.2) take up to 0.2 s to work their trees out anew, a tenth of it as built here: a router
-/// that comes before takes the place of the one that has gone, and is not told what that one had been told (`Network::compute_trees`).
+/// How long after a hub has gone another one is asked for. Zenoh's routers (1.10.2) take up to 0.2 s to work their trees out anew, a
+/// tenth of it as built here: a router that comes before takes the place of the one that has gone, and is not told what that one had been
+/// told (`Network::compute_trees`).
 const FORGOTTEN: Duration = Duration::from_millis(500);
 
 /// How often a hub that is alone asks a device to run one.

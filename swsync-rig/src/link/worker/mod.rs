@@ -43,8 +43,8 @@ const LOST: Duration = Duration::from_secs(1);
 /// How long after a new connection all tokens have come through it.
 const TOKENS: Duration = Duration::from_secs(1);
 
-/// How long a connection may show no hub, of which there is one at its other end at least. A Zenoh router (1.10.2) that is closed keeps
-/// connections that it accepts in that moment, and serves them no more.
+/// How long a visitor stays with a connection through which it sees no hub, though there should be one at its other end. A Zenoh router
+/// (1.10.2) that closes keeps connections that it accepts in that moment, and no longer serves them.
 const HUBLESS: Duration = Duration::from_secs(3);
 
 /// How long a search is in vain before the reason is looked for, and how often.
@@ -80,7 +80,7 @@ pub(super) struct Worker {
     left_alone: BTreeMap<SocketAddr, Instant>,
     /// Where the connection goes.
     linked_to: Option<SocketAddr>,
-    /// Since when no hub is seen through it.
+    /// Since when no hub is seen through the connection; kept by visitors.
     hubless_since: Option<Instant>,
     search_at: Instant,
     pause: Duration,
@@ -173,9 +173,9 @@ impl Worker {
         self.hub.as_ref().map(|hub| hub.router.token().id.clone())
     }
 
-    /// Handles that this process has stood still since `begun`: it hung, was stopped, or its board slept. The other hubs have forgotten what they knew
-    /// from the one here, and it would not tell them again: Zenoh's routers (1.10.2) take one that comes in the moment that it goes for one
-    /// that has stayed. So it stops. Another one starts, here or elsewhere, if one is wanted.
+    /// Handles that this process has stood still since `begun`, in [`host::uptime`]: it hung, was stopped, or its board slept. The other
+    /// hubs have forgotten what they knew from the one here, and it would not tell them again: Zenoh's routers (1.10.2) take one that comes
+    /// in the moment that it goes for one that has stayed. So it stops. Another one starts, here or elsewhere, if one is wanted.
     fn handle_standstill(&mut self, begun: Duration) {
         // One that has gone may be seen as gone by now.
         if !self.shared.had_other_hubs(begun) {
@@ -223,7 +223,7 @@ impl Worker {
         }
     }
 
-    /// Whether there is no hub behind the connection. A session that may run one does so then.
+    /// Whether a visitor has seen no hub for too long. A device starts one then ([`HubPolicy`]).
     fn is_hubless(&mut self, now: Instant) -> bool {
         if self.shared.role == SessionRole::Resident || !self.shared.state.lock().hubs.is_empty() {
             self.hubless_since = None;
@@ -419,7 +419,7 @@ impl Worker {
         let others: Vec<_> = self.shared.state.lock().known.clone();
         let place = self.shared.devices.lock().keys().next().unwrap_or(&self.host).clone();
         let place = (&self.shared.instance, &place);
-        // Whoever has it start: it listens where the user has said.
+        // With `listen` it is where the user has said, also if another hub has asked for it: it stays.
         let is_fixed = kind == HubKind::Auto && !self.shared.config.listen.is_empty();
         let kind = if is_fixed { HubKind::Fixed } else { kind };
         match Router::start(&self.shared.config, &self.shared.keys, kind, place, &others) {
